@@ -67,7 +67,7 @@ def stats(
 def _check_output(output: Path) -> None:
     """Before an hour of decoding, and before matplotlib is imported."""
     if output.suffix.lower() not in {".html", ".png"}:
-        raise CallError(f"the report is called {output.name!r}; its name ends in .html or .png")
+        raise CallError(f"the report is called {output.name!r}; its name must end in .html or .png")
     if not output.absolute().parent.is_dir():
         raise CallError(f"there is no folder {output.absolute().parent} for the report; make it first")
     require("matplotlib")

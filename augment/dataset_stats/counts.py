@@ -1,4 +1,4 @@
-"""Counts of a dataset's records, split by split, from its manifest alone: no image is opened."""
+"""Counts of a dataset's records for each split, taken from the manifest alone. No image is opened."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ _MANY = 4096
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Of some numbers the least, the median (of an even number the mean of the two in the middle) and the largest."""
+    """Least, median and largest of some numbers; the median of an even number is the mean of the middle two."""
 
     least: float
     median: float
@@ -24,7 +24,7 @@ class Range:
 
     @classmethod
     def of(cls, numbers: NDArray[Any]) -> "Range | None":
-        """None where there are no numbers."""
+        """Return the range of the numbers, or None if there are no numbers."""
         if not len(numbers):
             return None
         return cls(float(numbers.min()), float(np.median(numbers)), float(numbers.max()))
@@ -32,13 +32,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Census:
-    """What is said of the records of one split; ``split`` is None where the dataset has none.
+    """Counts of the records of one split; ``split`` is None if the dataset has no splits.
 
-    ``classes`` counts records by their class, ``labels`` images that have each of several, ``box_classes`` boxes; a
-    record or box without a class counts under None. Per record are ``heights`` and ``widths`` (int64, of the upright
-    image), ``boxes`` and ``keypoints`` (int64, how many); per box ``box_sizes``, float64 (N, 2), width and height in
-    pixels, and ``box_scales``, float64 (N,), the square root of the part of the image that it covers.
-    ``num_without_boxes`` are images of which is said that they have none, or nothing.
+    ``classes`` counts records by class, ``labels`` counts images by each of their labels, ``box_classes`` counts boxes.
+    A record or box without a class counts under None. Arrays per record: ``heights`` and ``widths`` (int64, of the
+    upright image), ``boxes`` and ``keypoints`` (int64, numbers of them). Arrays per box: ``box_sizes``, float64 (N, 2),
+    width and height in pixels; ``box_scales``, float64 (N,), the square root of the covered part of the image.
+    ``num_without_boxes`` counts images without boxes and images that are not annotated.
     """
 
     split: str | None
@@ -58,7 +58,7 @@ class Census:
 
     @property
     def aspect_ratios(self) -> NDArray[np.float64]:
-        """Width by height of each record."""
+        """Width divided by height of each record."""
         return self.widths / self.heights
 
     @property
@@ -67,7 +67,7 @@ class Census:
 
 
 @dataclass
-class _Said:
+class _Totals:
     labels: Counter[str] = field(default_factory=Counter)
     box_classes: Counter[str | None] = field(default_factory=Counter)
     boxes: list[int] = field(default_factory=list)
@@ -78,7 +78,7 @@ class _Said:
     num_instance_masks: int = 0
 
     def add(self, place: int, said: Mapping[str, Any]) -> None:
-        """Count what is said of one record; ``place`` is its own."""
+        """Count one record's annotations; ``place`` is the record's index."""
         self.labels.update(name for name, share in said.get("labels", {}).items() if share)
         boxes = said.get("boxes") or ()
         self.boxes.append(len(boxes))
@@ -93,19 +93,19 @@ class _Said:
 
 
 def take(dataset: Dataset) -> Census:
-    """Count the records of a view of a dataset: of one split, or of all."""
+    """Count the records of a dataset's view: one split, or all records."""
     sizes = [np.empty((0, 2), np.int64)]
-    said, num_masks = _Said(), 0
+    totals, num_masks = _Totals(), 0
     for some in in_ranges(dataset, _MANY):
         sizes.append(dataset.sizes(some))
         for place, text in enumerate(dataset.annotations(some), some.start):
-            said.add(place, {} if text is None else json.loads(text))
+            totals.add(place, {} if text is None else json.loads(text))
     if "mask" in dataset.targets:
         num_masks = dataset.num_masks
     heights, widths = np.concatenate(sizes).T
-    corners = np.array(said.box_rows, np.float64).reshape(-1, 4)
+    corners = np.array(totals.box_rows, np.float64).reshape(-1, 4)
     box_sizes = corners[:, 2:] - corners[:, :2]
-    owners = np.array(said.box_owners, np.int64)
+    owners = np.array(totals.box_owners, np.int64)
     areas = (heights * widths)[owners].astype(np.float64)
     counted = Counter(dataset.labels())
     classes: dict[str | None, int] = {name: counted[i] for i, name in enumerate(dataset.classes) if counted[i]}
@@ -115,24 +115,24 @@ def take(dataset: Dataset) -> Census:
         split=dataset.split,
         num_records=dataset.num_records,
         classes=classes,
-        labels=_ordered(said.labels, dataset.classes),
-        box_classes=_ordered(said.box_classes, (*dataset.classes, None)),
+        labels=_ordered(totals.labels, dataset.classes),
+        box_classes=_ordered(totals.box_classes, (*dataset.classes, None)),
         heights=heights,
         widths=widths,
-        boxes=np.array(said.boxes, np.int64),
+        boxes=np.array(totals.boxes, np.int64),
         box_sizes=box_sizes,
         box_scales=np.sqrt(box_sizes.prod(axis=1) / areas) if len(areas) else np.empty(0),
-        keypoints=np.array(said.keypoints, np.int64),
-        keypoint_visibility=dict(sorted(said.visibility.items())),
+        keypoints=np.array(totals.keypoints, np.int64),
+        keypoint_visibility=dict(sorted(totals.visibility.items())),
         num_masks=num_masks,
-        num_instance_masks=said.num_instance_masks,
+        num_instance_masks=totals.num_instance_masks,
     )
 
 
 def views(dataset: Dataset) -> list[Dataset]:
-    """The dataset as one view for each split that has records; itself where it has no splits or one is chosen.
+    """Return one view for each split that has records, or the dataset itself if it has no splits or a split is chosen.
 
-    Training comes first, then what is neither training nor test, then test.
+    Training comes first and test last.
     """
     if dataset.split is not None or not dataset.splits:
         return [dataset]

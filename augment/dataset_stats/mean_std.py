@@ -1,8 +1,7 @@
-"""Mean and deviation of one split, measured once and kept: the numbers of ``statistics: dataset``.
+"""Mean and standard deviation of one split, measured once: the numbers of ``statistics: dataset``.
 
-They are those of the decoded images at their full size, before any transform, over all pixels. A note keeps them by
-(dataset digest, split, decode engine), so that they are measured again only where one of these is another; a note that
-is lost or damaged costs the pass, nothing else.
+They are computed over all pixels of the decoded images, at full size and before any transform. A note stores them by
+(dataset digest, split, decode engine). If the note is lost or damaged, they are measured again.
 """
 
 import math
@@ -27,7 +26,7 @@ _REFUSED_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class MeanStd:
-    """Of red, green and blue in [0, 1]; ``num_records`` images with ``num_pixels`` pixels were counted."""
+    """Mean and standard deviation of red, green and blue in [0, 1], and the numbers of measured images and pixels."""
 
     mean: Channels
     std: Channels
@@ -43,10 +42,11 @@ def measured(
     max_pixels: int = decode.DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
 ) -> MeanStd:
-    """The numbers of a view of a dataset: from their note, or measured now, in the workers where there are any.
+    """Return the numbers of a dataset's view, from their note or measured now.
 
-    ``folder`` keeps the note, by default the user's state folder. Records that cannot be decoded are left out. Raises
-    DatasetError where no record can, or where one cannot be read now; StorageError, WorkerError.
+    They are measured in ``workers`` if given. ``folder`` keeps the note; it is by default a folder in the user's state
+    folder. Records that cannot be decoded are left out. Raises DatasetError if no record can be decoded or if one
+    cannot be read now; StorageError, WorkerError.
     """
     if (noted := kept(dataset, folder)) is not None:
         return noted
@@ -55,31 +55,34 @@ def measured(
     if passing or not found.pixels.num_pixels:
         some = passing or found.refusals
         named = ", ".join(f"{each.key} ({each.reason})" for each in some[:_REFUSED_SHOWN])
-        what = "cannot be read now" if passing else "can be decoded: none"
+        problem = "cannot be read now" if passing else "are refused"
         raise DatasetError(
             f"mean and deviation of {dataset.root} cannot be measured: of {dataset.num_records} records {len(some)} "
-            f"{'are refused' if not passing else what}, as {named}; mend the dataset and scan it again"
+            f"{problem}, for example {named}; repair the dataset and scan it again"
         )
     pixels = found.pixels
-    made = MeanStd(pixels.mean, pixels.std, pixels.num_records, pixels.num_pixels)
+    numbers = MeanStd(pixels.mean, pixels.std, pixels.num_records, pixels.num_pixels)
     if (note := _note(dataset, folder)) is not None:
-        user_state.write_note(note, asdict(made))
-    return made
+        user_state.write_note(note, asdict(numbers))
+    return numbers
 
 
 def resolved(sections: Sections, dataset: Dataset, numbers: MeanStd) -> Sections:
-    """The sections with these numbers where the dataset's are wanted; DatasetError where they cannot be divided by."""
+    """Return the sections with these numbers in place of ``dataset``.
+
+    Raises DatasetError if a deviation is too small to divide by.
+    """
     try:
         return section.resolve_all(sections, numbers.mean, numbers.std)
     except PipelineError as error:
         raise DatasetError(
             f"the deviations of {dataset.root} are {', '.join(f'{each:.3g}' for each in numbers.std)} in red, green "
-            "and blue, and what is divided by one of them is no use; give a mean and std in `normalize`"
+            "and blue, and one of them is too small to divide by; give a mean and std in `normalize`"
         ) from error
 
 
 def kept(dataset: Dataset, folder: Path | None = None) -> MeanStd | None:
-    """The numbers where they were measured before; None where they were not, or the note is damaged."""
+    """Return the numbers from their note, or None if the note is missing or damaged."""
     note = _note(dataset, folder)
     return None if note is None else _read(user_state.read_note(note))
 
@@ -87,7 +90,7 @@ def kept(dataset: Dataset, folder: Path | None = None) -> MeanStd | None:
 def _note(dataset: Dataset, folder: Path | None) -> Path | None:
     try:
         folder = folder or user_state.state_path() / _FOLDER
-    except RuntimeError:  # nobody has a home
+    except RuntimeError:  # the user has no home folder
         return None
     split = "" if dataset.split is None else f"split:{dataset.split}"
     name = digest_fields((dataset.digest, split, engine.decode_id()), person=b"augment.measure").hex()
@@ -108,5 +111,5 @@ def _read(value: Any) -> MeanStd | None:
 def _channels(value: Any) -> Channels:
     red, green, blue = value
     if not all(isinstance(each, float) and math.isfinite(each) and 0 <= each <= 1 for each in value):
-        raise ValueError("a mean or deviation lies in [0, 1]")
+        raise ValueError("a mean or deviation is in [0, 1]")
     return red, green, blue

@@ -1,8 +1,8 @@
 """Statistics of a dataset's images: their pixels, each image decoded once, and the counts of its manifest.
 
-Values are counted, not added up as floats: for each channel, how often each of its 256 values occurs. Whole numbers add
-up to the same whatever the order, so that mean and standard deviation do not depend on the number of workers, and are
-exact up to the one rounding at the end. Every pixel counts the same, and so a large image more than a small one.
+For each channel, the occurrences of each of the 256 values are counted. Sums of integers do not depend on their order,
+so mean and standard deviation do not depend on the number of workers and are rounded only once. Every pixel counts the
+same, so a large image counts more than a small one.
 """
 
 import contextlib
@@ -32,14 +32,14 @@ _IMAGES_A_TASK = 32
 _REFUSALS_KEPT = 1000
 
 Progress = Callable[[int, int, int], None]
-"""Called with how many records are done, how many there are, and how many of them were refused."""
+"""Called with the numbers of records that are done, of all records, and of refused records."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels of some images: ``counts`` is int64 (3, 256), how often each value of red, green and blue occurs.
+    """Pixel counts of some images: ``counts`` is int64 (3, 256), the occurrences of each value of red, green and blue.
 
-    ``num_records`` images were decoded. ``mask_values`` is how many pixels of the masks have each value.
+    ``num_records`` images were decoded. ``mask_values`` maps each value of the masks to its number of pixels.
     """
 
     num_records: int
@@ -52,22 +52,26 @@ class Pixels:
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        """Of red, green and blue in [0, 1], as normalisation takes them; NaN where there is no pixel."""
+        """Mean of red, green and blue in [0, 1], as normalisation takes them; NaN if there are no pixels."""
         red, green, blue = (histogram.mean_and_std(channel, _TOP)[0] for channel in self.counts)
         return red, green, blue
 
     @property
     def std(self) -> tuple[float, float, float]:
-        """The standard deviation (of all pixels, divided by their number) of red, green and blue, likewise."""
+        """Standard deviation of red, green and blue in [0, 1], over all pixels (divided by their number); NaN without
+        any.
+        """
         red, green, blue = (histogram.mean_and_std(channel, _TOP)[1] for channel in self.counts)
         return red, green, blue
 
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """``parts`` has the census and the pixels of each split (one, of None, where there are none); pixels are None where
-    no image was decoded. ``whole`` is all of them together. ``refused`` counts, by reason, files that the scan
-    refused and records that could not be decoded; ``refusals`` names the first thousand of the latter.
+    """Counts and pixels of a dataset, for each split and for the whole.
+
+    ``parts`` has the census and the pixels of each split, or one entry for a dataset without splits. Pixels are None if
+    no image was decoded. ``whole`` is the sum over all splits. ``refused`` counts, by reason, files that the scan
+    refused and records that could not be decoded. ``refusals`` names the first thousand of these records.
     """
 
     dataset: Dataset
@@ -78,16 +82,16 @@ class DatasetStatistics:
 
     @property
     def mean(self) -> tuple[float, float, float] | None:
-        """Of all splits together; for normalisation take that of the training split."""
+        """Mean over all splits; for normalisation take the mean of the training split."""
         return None if self.whole is None else self.whole.mean
 
     @property
     def std(self) -> tuple[float, float, float] | None:
-        """Of all splits together."""
+        """Standard deviation over all splits."""
         return None if self.whole is None else self.whole.std
 
     def mask_class(self, value: int) -> str:
-        """What a mask's value is called."""
+        """Return the class name of a mask's value."""
         if value < len(self.dataset.classes):
             return self.dataset.classes[value]
         return "(ignored)" if value == masks.IGNORED else str(value)
@@ -112,7 +116,7 @@ class _Sum:
 
 @dataclass(frozen=True, slots=True)
 class MeasureTask:
-    """Decode the records of a view from one place to another, and their masks unless nobody asks, and count values."""
+    """Decode a range of a view's records, and their masks unless they are not wanted, and count values."""
 
     dataset: Dataset
     part: int
@@ -121,7 +125,7 @@ class MeasureTask:
     max_pixels: int = DEFAULT_MAX_PIXELS
 
     def run(self, guard: Guard) -> tuple[int, _Sum]:
-        """The number of the part comes with what was counted; a refused record counts for nothing."""
+        """Return the part's number and its counts; refused records are not counted."""
         total = _Sum()
         for record in self.dataset.records(self.records):
             try:
@@ -147,10 +151,10 @@ class MeasureTask:
 def dataset_statistics(
     dataset: Dataset, workers: Workers | None = None, *, pixels: bool = True, progress: Progress | None = None
 ) -> DatasetStatistics:
-    """Describe a dataset, split by split; each image is decoded once, unless ``pixels`` is False.
+    """Describe a dataset for each split; each image is decoded once, unless ``pixels`` is False.
 
-    Without ``workers`` all is decoded in this process. ``progress`` is called from this thread. Raises StorageError,
-    WorkerError.
+    Without ``workers`` the images are decoded in this process. ``progress`` is called from this thread. Raises
+    StorageError, WorkerError.
     """
     views = counts.views(dataset)
     taken = [counts.take(view) for view in views]
@@ -179,7 +183,7 @@ def dataset_statistics(
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The pixels of one view, without its masks, and which records could not be decoded, by key."""
+    """Pixels of one view, without its masks, and the records that could not be decoded, by key."""
 
     pixels: Pixels
     refusals: tuple[Refusal, ...]
@@ -192,7 +196,7 @@ def pixels_of(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Counted:
-    """Count the pixels of a view, each image decoded once; otherwise as ``dataset_statistics``."""
+    """Count the pixels of a view; see ``dataset_statistics``."""
     [total] = _measure(dataset, [dataset], workers, progress, masks=False, max_pixels=max_pixels)
     return Counted(total.pixels(), tuple(sorted(total.refusals, key=lambda each: each.key.encode())))
 

@@ -1,4 +1,4 @@
-"""A dataset's statistics with plots, for people: one HTML file that needs nothing else, or one PNG."""
+"""Report on a dataset's statistics with plots: one self-contained HTML file, or one PNG."""
 
 import base64
 import html
@@ -21,24 +21,24 @@ from augment.images.histogram import LEVELS
 from augment.user_state import replacing
 from augment.validation import abridged
 
-if TYPE_CHECKING:  # the tables need no plots, and matplotlib is of the extra `tools`
+if TYPE_CHECKING:  # the tables need no plots, and matplotlib belongs to the extra `tools`
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BARS_MAX = 30
-"""Classes in a plot, the most frequent ones; a table names them all."""
+"""Largest number of classes in a plot, the most frequent ones; a table names them all."""
 _BINS = 40
 _ROWS_LEAST = 4
-"""There is room for so many bars, so that one alone is no wall."""
+"""Least number of bars that a plot has room for, so that a single bar does not fill it."""
 _COLOURS = ("#3566a8", "#d98a29", "#4a9a5c", "#a3455b", "#7a63ac", "#6b6b70", "#3f9da3", "#b58b5a")
 _CHANNELS = (("red", "#c0392b"), ("green", "#3d9140"), ("blue", "#2f5fb3"))
 _TEXT_MAX = 28
 
-_Counts: TypeAlias = Mapping[str | None, int] | Mapping[str, int]  # by class, None for none
+_Counts: TypeAlias = Mapping[str | None, int] | Mapping[str, int]  # by class; None counts records without a class
 
 
 def panels(statistics: DatasetStatistics) -> Iterator[tuple[str, Any]]:
-    """Each plot that has something to show: its title, and a function that draws it into axes."""
+    """Yield the title of each plot that is not empty, and a function that draws it into axes."""
     parts = {part.split or "all": (part, pixels) for part, pixels in statistics.parts}
     counted = {name: part for name, (part, _) in parts.items()}
     for title, counts in (
@@ -75,26 +75,26 @@ def panels(statistics: DatasetStatistics) -> Iterator[tuple[str, Any]]:
 
 
 def figure(drawn: Sequence[tuple[str, Any]], *, columns: int, title: str = "") -> "Figure":
-    """Some plots in a grid, row by row."""
+    """Arrange some plots in a grid, row by row."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - see above
 
     rows = -(-len(drawn) // columns)
-    made = Figure(figsize=(4.6 * columns, 3.5 * rows + (0.5 if title else 0)), layout="constrained")
+    grid = Figure(figsize=(4.6 * columns, 3.5 * rows + (0.5 if title else 0)), layout="constrained")
     if title:
-        made.suptitle(_literal(title), fontsize=13, x=0.01, ha="left")
+        grid.suptitle(_literal(title), fontsize=13, x=0.01, ha="left")
     for place, (name, draw) in enumerate(drawn, 1):
-        axes = made.add_subplot(rows, columns, place)
+        axes = grid.add_subplot(rows, columns, place)
         axes.set_title(name, fontsize=10.5, loc="left")
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes)
         axes.xaxis.label.set_fontsize(8.5)
         axes.yaxis.label.set_fontsize(8.5)
-    return made
+    return grid
 
 
 def _draw_bars(counts: Mapping[str, _Counts], axes: "Axes", *, unit: str = "") -> None:
-    """Draw one bar a class, with the splits stacked; the most frequent at the top."""
+    """Draw one bar for each class, with the splits stacked and the most frequent class at the top."""
     totals: dict[str | None, int] = {}
     for counted in counts.values():
         for name, number in counted.items():
@@ -108,7 +108,7 @@ def _draw_bars(counts: Mapping[str, _Counts], axes: "Axes", *, unit: str = "") -
         start += numbers
     labels = ["(none)" if name is None else _literal(name) for name in shown]
     axes.set_yticks(range(len(shown)), labels, fontsize=8 if len(shown) <= 15 else 6)
-    axes.set_ylim(max(len(shown), _ROWS_LEAST) - 0.5, -0.5)  # the first at the top
+    axes.set_ylim(max(len(shown), _ROWS_LEAST) - 0.5, -0.5)  # the first class at the top
     more = f"; {len(totals) - len(shown):,} more classes" if len(totals) > len(shown) else ""
     axes.set_xlabel(f"{unit}{more}".removeprefix("; "))
     _thousands(axes.xaxis)
@@ -118,7 +118,7 @@ def _draw_bars(counts: Mapping[str, _Counts], axes: "Axes", *, unit: str = "") -
 def _draw_histogram(
     numbers: Mapping[str, NDArray[Any]], label: str, axes: "Axes", *, whole: bool = False, ratio: bool = False
 ) -> None:
-    """Draw one line a split, in parts of all, so that small splits can be compared with large ones."""
+    """Draw one line for each split, as a share of the split, so that small and large splits can be compared."""
     by_split = {name: some for name, some in numbers.items() if len(some)}
     everything = np.concatenate(list(by_split.values()))
     edges = _edges(float(everything.min()), float(everything.max()), whole=whole)
@@ -147,7 +147,7 @@ def _edges(low: float, high: float, *, whole: bool) -> NDArray[np.float64]:
 
 
 def _draw_sizes(sizes: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], axes: "Axes") -> None:
-    """Draw widths and heights: the darker, the more there are."""
+    """Draw widths and heights; a darker spot has more images."""
     widths = np.concatenate([widths for widths, _ in sizes.values()])
     heights = np.concatenate([heights for _, heights in sizes.values()])
     different, numbers = np.unique(np.column_stack([widths, heights]), axis=0, return_counts=True)
@@ -167,11 +167,11 @@ def _draw_sizes(sizes: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], axes: "A
 
 
 def _draw_levels(counts: NDArray[np.int64], axes: "Axes") -> None:
-    """Draw how often each value occurs in each channel."""
+    """Draw the share of each value in each channel."""
     for (name, colour), channel in zip(_CHANNELS, counts, strict=True):
         axes.plot(np.arange(LEVELS), 100 * channel / channel.sum(), color=colour, label=name, linewidth=1)
     axes.set_xlim(0, LEVELS - 1)
-    # a background of one value would leave nothing to be seen of the rest
+    # a background of one value would dwarf all other values
     inside = 100 * counts[:, 1:-1] / counts.sum(axis=1, keepdims=True)
     top = max(float(np.quantile(inside, 0.995)), 1e-3)
     axes.set_ylim(0, 1.15 * min(top, float(inside.max()) or top))
@@ -185,7 +185,7 @@ def _colours(number: int) -> list[str]:
 
 
 def _legend(axes: "Axes", names: Mapping[str, object]) -> None:
-    """Above the axes, beside the title, where it covers nothing."""
+    """Draw the legend above the axes, next to the title, so that it covers nothing."""
     if len(names) > 1:
         axes.legend(fontsize=7.5, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 0.985), borderpad=0)
 
@@ -203,7 +203,7 @@ def _short(value: float) -> str:
 
 
 def _literal(text: str) -> str:
-    """Names as they are: a dollar begins a formula in matplotlib, and what has no glyph is escaped."""
+    """Return a text that matplotlib draws literally: a dollar would begin a formula, and missing glyphs are escaped."""
     return abridged(text, _TEXT_MAX).replace("$", r"\$")
 
 
@@ -211,7 +211,7 @@ SUFFIXES = (".html", ".png")
 _COLUMNS = 3
 _DPI = 110
 Table = tuple[str, Sequence[Sequence[str]]]
-"""A title, and rows of which the first is the head; cells after the first of a row are numbers."""
+"""Title and rows of a table. The first row is the head; all cells but a row's first are numbers."""
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1e; background: #f7f7f5; margin: 2rem auto; max-width: 72rem;
@@ -226,13 +226,13 @@ th:first-child, td:first-child { text-align: left; }
 
 
 def check_path(path: Path) -> None:
-    """Raise CallError where the name does not say what to write."""
+    """Raise CallError if the path's extension is not that of a report."""
     if path.suffix.lower() not in SUFFIXES:
-        raise CallError(f"the report is called {path.name!r}; its name ends in {' or '.join(SUFFIXES)}")
+        raise CallError(f"the report is called {path.name!r}; its name must end in {' or '.join(SUFFIXES)}")
 
 
 def write(statistics: DatasetStatistics, path: Path) -> None:
-    """Write the report, whole or not at all; the end of its name says which. Raises CallError, StorageError."""
+    """Write the report, whole or not at all, as HTML or PNG by its extension. Raises CallError, StorageError."""
     check_path(path)
     drawn = list(panels(statistics))
     name = keys.printable(statistics.dataset.root.name)
@@ -249,7 +249,7 @@ def write(statistics: DatasetStatistics, path: Path) -> None:
 
 
 def tables(statistics: DatasetStatistics) -> Iterator[Table]:
-    """What a report and a terminal show in rows."""
+    """Yield the tables of a report and of the command's output."""
     parts = statistics.parts
     heads = [part.split or "all" for part, _ in parts]
     yield "Records", [("", *heads), *_rows(parts)]
@@ -312,7 +312,7 @@ def _mask_rows(statistics: DatasetStatistics) -> Iterator[tuple[str, ...]]:
 
 
 def triple(values: tuple[float, float, float]) -> str:
-    """Three numbers of [0, 1] for people."""
+    """Format three numbers of [0, 1] for people."""
     return "none" if any(map(math.isnan, values)) else ", ".join(f"{value:.4f}" for value in values)
 
 
@@ -345,7 +345,7 @@ def _page(statistics: DatasetStatistics, name: str, drawn: Sequence[tuple[str, o
 
 
 def _png(figure: "Figure") -> bytes:
-    """Without the version of what drew it; a name in a script that the font lacks shows boxes, and says nothing."""
+    """Return a PNG without the version of the library that drew it. Glyphs that the font lacks are drawn as boxes."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)

@@ -1,8 +1,8 @@
-"""A dataset: its records by index and by key, its splits and classes, and a digest of all of it.
+"""Dataset: its records by index and by key, its splits and classes, and a digest of it all.
 
-A ``Dataset`` is a view of a manifest: all of it, or one split. Where a split was chosen, keys are relative to the
-split; in a dataset with splits of which none was chosen they are relative to its root and so begin with the split's
-name (``val/cat/1``), because two splits may hold equal keys.
+A ``Dataset`` is a view of a manifest: the whole, or one split. In the view of a split, keys are relative to the split.
+In the view of a whole dataset with splits, keys begin with the split's name (``val/cat/1``), because two splits may
+hold equal keys.
 """
 
 import difflib
@@ -30,18 +30,18 @@ from augment.samples import annotations
 from augment.samples.sample import MaskFile, Record, Refusal, thumbnail_of
 
 TRAINING_SPLITS = ("train", "training")
-"""The splits that are meant where none is named, compared without case, the first that exists."""
+"""Names of the default split, compared without case; the first that exists is used."""
 
 
 class Dataset:
-    """Records in the order of their keys, as a scan found them.
+    """Records in the order of their keys, as a scan wrote them.
 
-    Opening one reads no record: rows are read from the mapped manifest when they are asked for. Safe between threads.
-    Pickles as the path of its manifest where it has one, else as the manifest's bytes.
+    Opening one reads no record: rows are read from the mapped manifest on request. Safe between threads. Pickles as the
+    path of its manifest, or else as the manifest's bytes.
     """
 
     def __init__(self, source: Manifest, *, path: Path | None = None, split: str | None = None) -> None:
-        """Use ``Dataset.open`` or a scan."""
+        """Use ``Dataset.open`` or a scan instead."""
         validation.instance("source", source, Manifest, "Dataset.open reads a manifest, augment.scan a folder")
         self.source = source
         self._path = path
@@ -61,56 +61,56 @@ class Dataset:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Dataset":
-        """Map the manifest that a scan or ``save`` wrote; costs the same for ten records and ten million.
+        """Map the manifest that a scan or ``save`` wrote, in a time that does not depend on its size.
 
-        Raises DatasetError where it is no manifest, StorageError where it cannot be read.
+        Raises DatasetError if it is not a manifest, StorageError if it cannot be read.
         """
         place = validation.path("path", path, "the path of a manifest's file").absolute()
         return cls(manifest.open_file(place), path=place)
 
     @classmethod
     def from_buffer(cls, buffer: pa.Buffer) -> "Dataset":
-        """Read a manifest's bytes where they lie: what ``to_buffer`` gave."""
-        return cls(Manifest(validation.instance("buffer", buffer, pa.Buffer, "give what to_buffer gave"), "the buffer"))
+        """Open a manifest in memory, as returned by ``to_buffer``, without a copy."""
+        return cls(Manifest(validation.instance("buffer", buffer, pa.Buffer, "give to_buffer's result"), "the buffer"))
 
     def to_buffer(self) -> pa.Buffer:
-        """The whole manifest's bytes, without a copy; it stays valid as long as somebody holds it."""
+        """Return the whole manifest's bytes, without a copy; the buffer keeps them alive."""
         return self.source.buffer
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the whole manifest (whatever split is chosen); the file appears under its name when it is complete."""
+        """Write the whole manifest (whatever split is chosen). The file gets its name only once it is complete."""
         with manifest.new_file(validation.path("path", path, "the path of a file")) as file:
             file.write(self.source.buffer)
 
     @property
     def splits(self) -> dict[str, int]:
-        """The number of records in each split of the whole dataset; empty where it has none."""
+        """Number of records in each split of the whole dataset; empty if it has no splits."""
         return {part.name: part.num_records for part in self.source.summary.splits if part.name is not None}
 
     @property
     def targets(self) -> frozenset[str]:
-        """Which targets the records have, by the names of ``Sample``'s fields: ``label``, ``mask``, ``boxes``."""
+        """Targets of the records, by the names of ``Sample``'s fields: ``label``, ``mask``, ``boxes``."""
         return frozenset(self.source.summary.targets)
 
     @property
     def moved_targets(self) -> frozenset[str]:
-        """Those of them that move with the pixels, by the catalogue's names."""
+        """Targets that move with the pixels, by the catalogue's names."""
         return self.vocabulary.moved
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The names that its annotations use."""
+        """Names that the dataset's annotations use."""
         return Vocabulary(self.classes, self.keypoint_names, self.targets)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a user should know of it though nothing is refused, a sentence each."""
+        """Remarks for the user on a dataset that was not refused, one sentence each."""
         unpaired = annotations.unpaired_notice(self.keypoint_names)
         own = () if unpaired is None else (unpaired,)
         return (*self.source.summary.notices, *own, *self._conversion_notices())
 
     def _conversion_notices(self) -> Iterator[str]:
-        """Tell what is lost when images are read, a sentence for each kind."""
+        """Describe the losses of reading the images, one sentence for each kind."""
         for kind in Conversion:
             images = [(part, part.conversions[kind]) for part in self._splits if kind in part.conversions]
             if not images:
@@ -123,12 +123,12 @@ class Dataset:
 
     @property
     def num_refused(self) -> int:
-        """How many files of the whole dataset the scan refused."""
+        """Number of files of the whole dataset that the scan refused."""
         return self.source.summary.num_refused
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
-        """The files that the scan refused, by path: of the chosen split, relative to it, or of the whole dataset.
+        """Files that the scan refused, by path: of the chosen split, relative to it, or of the whole dataset.
 
         They are read from the manifest at each call.
         """
@@ -143,20 +143,20 @@ class Dataset:
 
     @property
     def num_unlabelled(self) -> int:
-        """How many records have no class though the dataset has classes: images that lie beside the class folders."""
+        """Number of records without a class in a dataset with classes: images outside the class folders."""
         return sum(part.num_unlabelled for part in self._splits) if "label" in self.targets else 0
 
     @property
     def first_unlabelled(self) -> str | None:
-        """The key of the first record without a class, for a message; None where the dataset has no classes."""
+        """Key of the first record without a class, for a message; None if the dataset has no classes."""
         if "label" not in self.targets:
             return None
         return next((self._full(part, part.first_unlabelled) for part in self._splits if part.first_unlabelled), None)
 
     def choose(self, split: str | None) -> "Dataset":
-        """The view of one split; of the training split where ``split`` is None and there is one, else of all.
+        """Return the view of one split. None chooses the training split if there is one, else all records.
 
-        Raises DatasetError where there is no such split or it has no record.
+        Raises DatasetError if the split does not exist or has no records.
         """
         if split is not None:
             validation.text("split", split, "the name of a split, or None")
@@ -172,7 +172,7 @@ class Dataset:
         if split is not None and not next(part.num_records for part in splits if part.name == split):
             refused = len(Dataset(self.source, split=split).refused)
             raise DatasetError(
-                f"split {split!r} of {self.root} has no image that can be used ({refused} files were refused); "
+                f"split {split!r} of {self.root} has no usable image ({refused} files were refused); "
                 "add some, or choose another split"
             )
         return Dataset(self.source, path=self._path, split=split)
@@ -183,7 +183,7 @@ class Dataset:
         return self.split is None or self.split.lower() in TRAINING_SPLITS
 
     def record(self, index: SupportsIndex) -> Record:
-        """The record at a place in [0, num_records)."""
+        """Return the record at an index in [0, num_records)."""
         i = self._place(index)
         row = self.source.row(i)
         return Record(
@@ -205,40 +205,40 @@ class Dataset:
         return MaskFile(path, row.size_bytes, row.digest.hex(), row.offset)
 
     def records(self, indices: Iterable[SupportsIndex]) -> list[Record]:
-        """The records at these places, in this order."""
+        """Return the records at these indices, in this order."""
         return [self.record(index) for index in validation.many("indices", indices)]
 
     def keys(self, indices: Iterable[SupportsIndex]) -> list[str]:
-        """The keys at these places, in this order; no other column is read."""
+        """Return the keys at these indices, in this order; no other column is read."""
         places = map(self._place, validation.many("indices", indices))
         return [self._prefix(i) + self.source.key(i).decode() for i in places]
 
     def labels(self, places: range | None = None) -> list[int | None]:
-        """The labels of the records from one place to another, or of all; no other column is read."""
+        """Return the labels of a range of records, or of all; no other column is read."""
         return [label for part in self._column("label", places) for label in part.to_pylist()]
 
     def annotations(self, places: range | None = None) -> list[str | None]:
-        """What is said of the records from one place to another, or of all, as their text; no other column is read."""
+        """Return the annotations of a range of records, or of all, as JSON or None; no other column is read."""
         return [text for part in self._column("annotations", places) for text in part.to_pylist()]
 
     def sizes(self, places: range | None = None) -> NDArray[np.int64]:
-        """Height and width of the records from one place to another, or of all: int64 (N, 2)."""
+        """Return height and width of a range of records, or of all: int64 (N, 2)."""
         columns = [[part.to_numpy() for part in self._column(name, places)] for name in ("height", "width")]
         return np.column_stack([np.concatenate(parts) if parts else np.empty(0) for parts in columns]).astype(np.int64)
 
     @property
     def num_masks(self) -> int:
-        """How many records have a mask."""
+        """Number of records with a mask."""
         return sum(len(part) - part.null_count for part in self._column("mask_path", None))
 
     def digests(self) -> NDArray[np.void]:
-        """The digests of all records, as 16 bytes each, in their order."""
+        """Return the digests of all records, 16 bytes each, in their order."""
         parts = [np.array(part.to_pylist(), "V16") for part in self._column("digest", None)]
         return np.concatenate(parts) if parts else np.empty(0, "V16")
 
     @functools.cached_property
     def split_digest(self) -> str:
-        """32 hexadecimal digits over each (key, record digest) of the chosen split; reads both of every record."""
+        """Return 32 hexadecimal digits over each (key, record digest) of the chosen split; reads both columns."""
         pairs = zip(self._column("key", None), self._column("digest", None), strict=True)
         fields = (
             value
@@ -260,7 +260,7 @@ class Dataset:
         return (self.record(index) for index in range(self.num_records))
 
     def find(self, key: str) -> int | None:
-        """The place of the record with this key, by binary search; None where there is none."""
+        """Return the index of the record with this key, by binary search, or None."""
         validation.instance("key", key, str, "keys are text: paths without extension")
         for part in self._splits:
             prefix = self._prefix_of(part)
@@ -272,26 +272,29 @@ class Dataset:
         return None
 
     def read(self, record: Record) -> bytes:
-        """The encoded bytes of one of this dataset's records, proven to be those that were scanned.
+        """Return the encoded bytes of one of this dataset's records, checked to be the scanned ones.
 
-        Raises RecordChangedError where they are not, RecordError where the file cannot be read, StorageError where the
-        machine cannot.
+        Raises RecordChangedError if they differ, RecordError if the file cannot be read, StorageError if the machine
+        fails.
         """
         validation.instance("record", record, Record, "give one of this dataset's records")
         return read.read_record(record, self._class_name(record), root=self.root)
 
     def is_unchanged(self, record: Record) -> bool:
-        """True if the record's file is known to have the scanned bytes; nothing of it is read."""
+        """True if the record's file is known to have the scanned bytes; the file is not read."""
         return read.is_unchanged(record, self._class_name(record))
 
     def read_mask(self, record: Record) -> bytes:
-        """The encoded bytes of the record's mask, proven likewise; raises as ``read``, CallError if it has none."""
+        """Return the encoded bytes of the record's mask, checked likewise.
+
+        Raises as ``read`` does, CallError if the record has no mask.
+        """
         return read.read_mask(record, root=self.root, legend=self.mask_legend)
 
     def decode_mask(self, record: Record, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.integer[Any]]:
-        """Decode the class indices of the record's mask, uint8 or uint16 (H, W); a new array.
+        """Decode the class indices of the record's mask: a new array, uint8 or uint16 (H, W).
 
-        Raises as ``read_mask``, and RecordError with an empty key if they cannot be decoded.
+        Raises as ``read_mask`` does, and RecordError with an empty key if they cannot be decoded.
         """
         return masks.decode_mask(self.read_mask(record), max_pixels=max_pixels, legend=self.mask_legend)
 
@@ -299,7 +302,7 @@ class Dataset:
         return None if record.label is None else self.classes[record.label]
 
     def min_size(self) -> Size:
-        """The least height and the least width, and the key of the record whose shorter side is the shortest."""
+        """Return the least height, the least width, and the key of the record with the shortest side."""
         sizes = [
             Size(part.smallest.height, part.smallest.width, self._full(part, part.smallest.key))
             for part in self._splits
@@ -308,7 +311,7 @@ class Dataset:
         return manifest.least(sizes)
 
     def common_size(self) -> tuple[int, int] | None:
-        """Height and width where all records have the same, else None."""
+        """Return height and width if all records share them, else None."""
         sizes = {part.common_size for part in self._splits if part.num_records}
         return sizes.pop() if len(sizes) == 1 else None
 
@@ -346,9 +349,9 @@ class Dataset:
         try:
             i = operator.index(index)
         except TypeError:
-            raise CallError(f"record {validation.quoted(index)} is asked for; places are integers") from None
+            raise CallError(f"record is {validation.quoted(index)}; give an integer, its index") from None
         if not 0 <= i < self.num_records:
-            raise CallError(f"record {i} is asked for; places lie in [0, {self.num_records}), the number of records")
+            raise CallError(f"record is {i}; give an index in [0, {self.num_records}), the number of records")
         return self._start + i
 
     def _prefix(self, row: int) -> str:
@@ -362,7 +365,7 @@ class Dataset:
 
 
 def in_ranges(dataset: Dataset, num_records: int) -> Iterator[range]:
-    """The places of all records, so many at a time."""
+    """Yield the indices of all records as ranges of ``num_records`` each."""
     for start in range(0, dataset.num_records, num_records):
         yield range(start, min(start + num_records, dataset.num_records))
 
@@ -379,11 +382,11 @@ def _rebuild(data: bytes, split: str | None) -> Dataset:
     return Dataset(Manifest(pa.py_buffer(data), "the pickled dataset"), split=split)
 
 
-@functools.lru_cache(maxsize=8)  # a worker is handed the same dataset with every task
-def _reopen(path: Path, root: Path, digest: str, split: str | None) -> Dataset:  # noqa: ARG001 - equal ones lie apart
+@functools.lru_cache(maxsize=8)  # a worker gets the same dataset with every task
+def _reopen(path: Path, root: Path, digest: str, split: str | None) -> Dataset:  # noqa: ARG001 - part of the cache's key
     dataset = Dataset.open(path)
     if dataset.digest != digest:
         raise DatasetError(
-            f"{path} holds dataset {dataset.digest} now, not {digest}: it was scanned again; open it again"
+            f"{path} now holds dataset {dataset.digest}, not {digest}: it was scanned again; open it again"
         )
     return Dataset(dataset.source, path=path, split=split)

@@ -1,4 +1,4 @@
-"""The names of records: paths without extension, with it where two would collide."""
+"""Names of records: paths without extension, or with it if two would collide."""
 
 import os.path
 
@@ -9,21 +9,21 @@ import pyarrow.compute as pc
 from augment.validation import escaped
 
 _SLICE = 65_536
-"""Paths that are Python strings at one time."""
+"""Number of paths that are converted to Python strings at a time."""
 
 
 def without_extension(path: str) -> str:
-    """The path less the extension of its last part: ``cat/a.b.jpg`` gives ``cat/a.b``."""
+    """Return the path without the extension of its last part: ``cat/a.b.jpg`` gives ``cat/a.b``."""
     return _split(path)[0]
 
 
 def extension(path: str) -> str:
-    """What ``without_extension`` takes away, with its dot; empty where there is none."""
+    """Return the extension that ``without_extension`` removes, with its dot, or an empty string."""
     return _split(path)[1]
 
 
 def _split(path: str) -> tuple[str, str]:
-    """Split as ``os.path.splitext`` does, in a third of its time; a dataset has millions of paths."""
+    """Split like ``os.path.splitext``, in a third of its time; a dataset has millions of paths."""
     dot = path.rfind(".")
     start = path.rfind("/") + 1
     if dot <= start or not path[start:dot].strip("."):
@@ -32,12 +32,12 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def distinct_keys(paths: pa.Array, taken: pa.Array) -> pa.Array:
-    """The key of each path: all keys differ, from one another and from what is ``taken``.
+    """Return the key of each path; all keys differ from each other and from ``taken``.
 
-    Paths are relative to one split and distinct; ``taken`` are paths beside them that were refused and go by their
-    whole names. A path loses its extension unless its key would then be another's too; those keep it. A path that keeps
-    its extension may in turn meet a third one (``a.jpg`` and ``a.png`` beside ``a.jpg.png``), so this goes on until
-    nothing collides. The keys are the same in any order of the paths. All arrays have one Arrow type of strings.
+    Paths are distinct and relative to one split. ``taken`` are the paths of refused files, which keep their full names.
+    A path loses its extension unless its key would collide with another; then both keep it. A kept extension may cause
+    a new collision (``a.jpg`` and ``a.png`` with ``a.jpg.png``), so this is repeated until nothing collides. The keys
+    do not depend on the order of the paths. All arrays have one Arrow type of strings.
     """
     if not len(paths):
         return paths
@@ -57,16 +57,16 @@ def distinct_keys(paths: pa.Array, taken: pa.Array) -> pa.Array:
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    """Return a name or a path on one line, with every character escaped that a terminal or UTF-8 cannot show."""
+    """Return a name or a path on one line, with characters escaped that a terminal or UTF-8 cannot show."""
     try:
         text = os.fsencode(name).decode(errors="backslashreplace")
-    except UnicodeEncodeError:  # half of a character, which no file name has but JSON can write
+    except UnicodeEncodeError:  # a lone surrogate: JSON can write one, no file name has one
         text = os.fspath(name)
     return escaped(text)
 
 
 def is_utf8(name: str) -> bool:
-    """Whether the name, as the operating system gave it, is UTF-8."""
+    """True if the name, as the operating system gave it, is UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,9 +1,9 @@
-"""The manifest: what a scan found, as one memory-mapped Arrow IPC file.
+"""Manifest: the result of a scan, as one memory-mapped Arrow IPC file.
 
-The file holds one table, uncompressed and in record batches of equal length, so that the place of any row follows from
-its number and nothing but the touched rows is read. First come the records, sorted by (split, UTF-8 bytes of the key);
-after them, from a new batch on, what was refused, sorted by the bytes of its path. What describes all of it
-(``DatasetSummary``) is JSON in the schema's metadata. Any Arrow reader can open it.
+The file holds one table, uncompressed and in record batches of equal length. The place of any row follows from its
+number, and only the requested rows are read. First come the records, sorted by (split, UTF-8 bytes of the key). Refused
+files follow in new batches, sorted by the bytes of their paths. The summary (``DatasetSummary``) is JSON in the
+schema's metadata. Any Arrow reader can open the file.
 """
 
 import json
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("size_bytes", pa.int64()),
         pa.field("digest", pa.binary(16)),
-        pa.field("offset", pa.int64()),  # where in the file; null where the file is the image
+        pa.field("offset", pa.int64()),  # position in the file; null if the file is the image
         pa.field("annotations", pa.string()),  # JSON, as annotations.py describes it
         pa.field("mask_path", pa.string()),
         pa.field("mask_offset", pa.int64()),
@@ -45,21 +45,23 @@ SCHEMA = pa.schema(
         pa.field("mask_digest", pa.binary(16)),
         pa.field("refusal", pa.string()),  # null in records; "reason: detail" in refused rows
         pa.field("encoding", pa.string()),  # of the image, as decode.encoding names it
-        pa.field("conversions", pa.string()),  # kinds that decoding meets, as headers.Conversion names them; or null
+        pa.field(
+            "conversions", pa.string()
+        ),  # kinds of conversion by decoding, as headers.Conversion names them; or null
     ]
 )
 
 _RARE = ("offset", "annotations", "mask_path", "mask_offset", "mask_size_bytes", "mask_digest")
-"""Columns that are null in most datasets; they are read through Arrow's scalars, and only where there is something."""
+"""Columns that are null in most datasets. They are read through Arrow's scalars, and only if not null."""
 
 _MAY_LACK = frozenset({"encoding", "conversions"})
-"""Columns of text that manifests of earlier versions do not have; there they are null."""
+"""Text columns that manifests of earlier versions lack; they are read as null."""
 
 _METADATA_KEY = b"augment.manifest"
 
 
 class Size(NamedTuple):
-    """The least height and width among some records, and the key of the one whose shorter side is the shortest."""
+    """Least height and width among some records, and the key of the record with the shortest side."""
 
     height: int
     width: int
@@ -67,14 +69,14 @@ class Size(NamedTuple):
 
 
 def least(sizes: Iterable[Size]) -> Size:
-    """What ``Size`` says of all these records together; of equals the first is named."""
+    """Return the ``Size`` of all these records together; the first of equals is named."""
     several = tuple(sizes)
     smallest = min(several, key=lambda size: min(size.height, size.width))
     return Size(min(size.height for size in several), min(size.width for size in several), smallest.key)
 
 
 class ConvertedImages(NamedTuple):
-    """Number of images that meet a conversion when they are decoded, and the key of the first."""
+    """Number of images that decoding converts in one way, and the key of the first."""
 
     number: int
     first: str
@@ -82,9 +84,9 @@ class ConvertedImages(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SplitSummary:
-    """One split: its rows and what is known of all of them. ``name`` is None where the dataset has no splits.
+    """Rows of one split and facts about all of them. ``name`` is None if the dataset has no splits.
 
-    ``conversions`` has the kinds, by their names, that any image meets; manifests of earlier versions have none.
+    ``conversions`` has the kinds, by name, that any image meets; manifests of earlier versions have none.
     """
 
     name: str | None
@@ -103,13 +105,13 @@ class SplitSummary:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSummary:
-    """What a manifest says of the dataset as a whole; ``scanned_ns`` is when the scan began to read.
+    """Facts about the whole dataset; ``scanned_ns`` is the time at which the scan began to read.
 
-    ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``mask_bits`` is 16 where a
-    mask file has 16 bits a pixel. ``details`` is what the format keeps for itself: the ids of COCO's categories, the
-    skeleton of YOLO's poses. ``notices`` say what was not read, ``ignore`` are the patterns of files that the scan was
-    to ignore. ``num_crowds`` are boxes with COCO's ``iscrowd``. ``mask_legend`` says what stands for each class in mask
-    files (``images.masks.Legend``).
+    ``targets`` are those that any record has, by the names of ``Sample``'s fields, sorted. ``mask_bits`` is 16 if a
+    mask file has 16 bits a pixel. ``details`` is private to the format: the ids of COCO's categories, the skeleton of
+    YOLO's poses. ``notices`` describe files that were not read, ``ignore`` are the patterns of files that the scan had
+    to ignore. ``num_crowds`` counts boxes with COCO's ``iscrowd``. ``mask_legend`` maps the values of mask files to
+    classes (``images.masks.Legend``).
     """
 
     format: str
@@ -131,7 +133,7 @@ class DatasetSummary:
 
     @property
     def conversions(self) -> dict[str, int]:
-        """The number of images of the dataset that meet each kind of conversion, by its name."""
+        """Number of images of the dataset with each kind of conversion, by name."""
         counted: Counter[str] = Counter()
         for split in self.splits:
             counted.update({kind: images.number for kind, images in split.conversions.items()})
@@ -142,7 +144,7 @@ class DatasetSummary:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "DatasetSummary":
-        """Raise ValueError, KeyError or TypeError where the text is no summary of this version."""
+        """Parse a summary. Raises ValueError, KeyError or TypeError if the text is not a summary of this version."""
         fields: dict[str, Any] = json.loads(text)
         version, batch_rows = fields.pop("version"), fields.pop("batch_rows")
         if (version, batch_rows) != (VERSION, BATCH_ROWS):
@@ -165,12 +167,12 @@ def _split_summary(*, smallest: Any, common_size: Any, conversions: Any = None, 
 
 _SMALL_BYTES = 2**24
 _ROWS_MAPPED = 64
-"""Of a larger manifest the pages are given back after so many rows. Each row maps up to 64 kB a column, since Linux
-maps the neighbours of a page too, and in time all of the file would count as the process's memory."""
+"""Number of rows after which a large manifest's pages are released. Each row maps up to 64 kB a column, because Linux
+maps a page's neighbours too; in time the whole file would count as the process's memory."""
 
 
 class RecordRow(NamedTuple):
-    """One record as the manifest holds it: bytes and integers, nothing resolved."""
+    """One record as the manifest holds it: bytes and integers, not resolved."""
 
     key: bytes
     path: bytes
@@ -186,7 +188,7 @@ class RecordRow(NamedTuple):
 
 
 class MaskRow(NamedTuple):
-    """The columns of a record's mask."""
+    """Columns of a record's mask."""
 
     path: bytes
     offset: int | None
@@ -195,10 +197,10 @@ class MaskRow(NamedTuple):
 
 
 class Manifest:
-    """A manifest that is open for reading. Safe between threads."""
+    """Manifest that is open for reading. Safe between threads."""
 
     def __init__(self, buffer: pa.Buffer, name: str, mapped: mmap.mmap | None = None) -> None:
-        """Read the footer of a manifest's bytes, in memory or ``mapped``; ``name`` is what messages call it."""
+        """Read the footer of a manifest's bytes, in memory or ``mapped``; messages use ``name``."""
         self.buffer = buffer
         self._name = name
         self._mapped = mapped if mapped is not None and len(mapped) > _SMALL_BYTES else None
@@ -208,7 +210,7 @@ class Manifest:
             metadata = self._reader.schema.metadata or {}
             self.summary = DatasetSummary.from_json(metadata[_METADATA_KEY])
             types = dict(zip(self._reader.schema.names, self._reader.schema.types, strict=True))
-            for each in SCHEMA:  # those of earlier versions have more, which are not read
+            for each in SCHEMA:  # earlier versions have more columns, which are ignored
                 if types.get(each.name, each.type if each.name in _MAY_LACK else None) != each.type:
                     raise ValueError(f"it has no column {each.name} of {each.type}")
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
@@ -219,28 +221,28 @@ class Manifest:
         self._batches: dict[int, _Columns] = {}
 
     def row(self, index: int) -> RecordRow:
-        """One record; ``index`` must lie in [0, num_records)."""
+        """Return one record; ``index`` must be in [0, num_records)."""
         columns, i = self._place(index)
         row = columns.row(i)
         if self._mapped is not None:
             self._num_read += 1
-            if self._num_read >= _ROWS_MAPPED:  # threads that count at once give back once more, which costs nothing
+            if self._num_read >= _ROWS_MAPPED:  # threads that count at once may release twice, which is harmless
                 self._num_read = 0
                 self._mapped.madvise(mmap.MADV_DONTNEED)
         return row
 
     def key(self, index: int) -> bytes:
-        """The UTF-8 key of one record; no other column is touched."""
+        """Return the UTF-8 key of one record; no other column is read."""
         columns, i = self._place(index)
         return columns.key[i]
 
     def path(self, index: int) -> bytes:
-        """The path of one record, relative to the root."""
+        """Return the path of one record, relative to the root."""
         columns, i = self._place(index)
         return columns.path[i]
 
     def find(self, key: bytes, start: int, stop: int) -> int | None:
-        """The record with this key among those from ``start`` to ``stop``, which belong to one split."""
+        """Return the index of the record with this key, or None; ``start`` to ``stop`` are the records of one split."""
         low, high = start, stop
         while low < high:
             middle = (low + high) // 2
@@ -251,7 +253,7 @@ class Manifest:
         return low if low < stop and self.key(low) == key else None
 
     def refusals(self) -> Iterator[Refusal]:
-        """What was refused, in the order of its path relative to the root."""
+        """Yield the refused files, in the order of their paths relative to the root."""
         first = -(-self.summary.num_records // BATCH_ROWS)
         for number in range(first, self._reader.num_record_batches):
             batch = self._batch(number)
@@ -261,7 +263,7 @@ class Manifest:
                 yield Refusal(key, Reason(reason), detail)
 
     def record_batches(self, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
-        """The records, batch by batch; only the batches that hold some of those from ``start`` to ``stop``."""
+        """Yield the batches that hold any of the records from ``start`` to ``stop``."""
         last = self.summary.num_records if stop is None else stop
         return (self._batch(number) for number in range(start // BATCH_ROWS, -(-last // BATCH_ROWS)))
 
@@ -272,7 +274,7 @@ class Manifest:
             batch = self._batch(number)
             try:
                 columns = self._batches[number] = _Columns(batch)
-            except ValueError as error:  # buffers of another length than their rows need
+            except ValueError as error:  # a buffer's length does not fit its rows
                 raise StorageError(f"{self._name} is damaged ({error}); scan the dataset again") from error
         return columns, i
 
@@ -280,7 +282,7 @@ class Manifest:
         try:
             with self._lock:
                 batch = self._reader.get_batch(number)
-        except (pa.ArrowException, OSError, ValueError) as error:  # the last where it has fewer batches than it says
+        except (pa.ArrowException, OSError, ValueError) as error:  # IndexError: fewer batches than the footer has
             raise StorageError(f"{self._name} is damaged ({error}); scan the dataset again") from error
         if batch.schema.names == SCHEMA.names:
             return batch
@@ -292,7 +294,7 @@ class Manifest:
 
 
 class _Text:
-    """The strings of a column, read straight from its buffers: an Arrow scalar would cost five times as much."""
+    """Strings of a column, read directly from its buffers; an Arrow scalar would cost five times as much."""
 
     __slots__ = ("_data", "_offsets")
 
@@ -306,12 +308,12 @@ class _Text:
 
 
 class _Columns:
-    """One record batch as plain buffers; making it reads none of them."""
+    """One record batch as plain buffers; creating it reads none of them."""
 
     __slots__ = ("_batch", "_digest", "_encoding", "_label", "_labelled", "_numbers", "_rare", "key", "path")
 
     def __init__(self, batch: pa.RecordBatch) -> None:
-        self._batch = batch  # keeps the memory alive that the views below look into
+        self._batch = batch  # keeps the memory of the views below alive
         self.key = _Text(batch.column("key"))
         self.path = _Text(batch.column("path"))
         validity, labels = batch.column("label").buffers()
@@ -357,7 +359,7 @@ def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.int32] | NDArray[np
 
 
 def open_file(path: Path) -> Manifest:
-    """Map a manifest into memory. Raises DatasetError where there is none, StorageError where it cannot be read."""
+    """Map a manifest into memory. Raises DatasetError if it is missing, StorageError if it cannot be read."""
     if path.is_dir():
         raise DatasetError(f"{path} is a folder, not a manifest; scan it")
     try:
@@ -377,8 +379,8 @@ def write(
 ) -> None:
     """Write a manifest into a binary file that is open for writing.
 
-    ``records`` and ``refused`` come sorted, in batches of any length with the columns of ``SCHEMA``; one batch of each
-    is held in memory at a time.
+    ``records`` and ``refused`` are sorted, in batches of any length with the columns of ``SCHEMA``. One batch of each
+    is in memory at a time.
     """
     schema = SCHEMA.with_metadata({_METADATA_KEY: summary.to_json()})
     with pa.ipc.new_file(sink, schema) as writer:
@@ -405,7 +407,7 @@ def _equal_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name, whole and on disk, when the block ends well, and else not at all."""
+    """Open a file that appears under its name, complete and on disk, only if the block succeeds."""
     try:
         with replacing(path, durable=True) as draft, draft.open("wb") as file:
             yield file

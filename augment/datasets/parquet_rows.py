@@ -1,9 +1,9 @@
-"""Rows of Parquet files, read by their number: the encoded image in a column, and what stands beside it.
+"""Rows of Parquet files, read by number: the encoded image in a column, and the other columns.
 
 A column of images is binary, or a struct with a binary member ``bytes``, as Hugging Face's ``datasets`` writes it. A
-Parquet file can be read a row group at a time only, so the last groups that were read are kept, up to ``KEPT_BYTES``
-(and one of any size). A group of more than ``GROUP_MAX_BYTES`` is refused, because a column of it has to be in memory
-for each of its rows. Everything here may be called from many threads at once.
+Parquet file can only be read in whole row groups, so the groups read last are cached, up to ``KEPT_BYTES`` (and always
+one). A group of more than ``GROUP_MAX_BYTES`` is refused, because reading any row needs a whole column of it in memory.
+All functions are safe between threads.
 """
 
 import functools
@@ -26,10 +26,10 @@ from augment.datasets import seen_files
 from augment.datasets.seen_files import FileStatus
 
 KEPT_BYTES = 64 * 2**20
-"""Six groups of 100 photographs of 100 kB each; ``datasets`` cuts groups of 100 rows."""
+"""Room for six groups of 100 photographs of 100 kB each; ``datasets`` writes groups of 100 rows."""
 
 GROUP_MAX_BYTES = 2**30
-"""By what the file says of the group's size without compression."""
+"""Largest uncompressed size of a row group, as stated in the file."""
 
 
 _ROWS_MAX = 2**48
@@ -37,7 +37,7 @@ _BATCH_ROWS = 2**16
 
 
 class UnreadableRowError(Exception):
-    """The file is not of Parquet, is broken where the row lies, or its row groups are too large; the message says."""
+    """Error of a file that is not Parquet, is broken at the row, or has row groups that are too large."""
 
 
 class _Identity(NamedTuple):
@@ -47,10 +47,10 @@ class _Identity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a file says of itself; ``stops`` is the number of the row behind the last one of each group.
+    """Schema and row groups of a file; ``stops`` is the number of the row after each group's last one.
 
-    ``group_bytes`` is what each group has without compression. Of a single column that is not asked: Arrow's bindings
-    end the process where a damaged file says of a column what cannot be.
+    ``group_bytes`` is the uncompressed size of each group. Sizes of single columns are never read, because Arrow's
+    bindings abort the process on impossible values in a damaged file.
     """
 
     metadata: pq.FileMetaData
@@ -64,12 +64,12 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Read what the file says of itself. Raises OSError where it cannot be opened, UnreadableRowError."""
+    """Read a file's description. Raises OSError if it cannot be opened, UnreadableRowError."""
     return _describe(_identify(path)[0])
 
 
 def image_leaf(schema: pa.Schema, column: str) -> str:
-    """The leaf of an image's bytes: the column itself, or its member ``bytes``."""
+    """Return the leaf of an image's bytes: the column itself, or its member ``bytes``."""
     index = schema.get_field_index(column)
     if index < 0:
         raise UnreadableRowError(f"it has no column {column}")
@@ -77,9 +77,9 @@ def image_leaf(schema: pa.Schema, column: str) -> str:
 
 
 def read_cell(path: Path, column: str, row: int) -> tuple[bytes | None, FileStatus]:
-    """Return the bytes in one cell, and the status of the file that they are of.
+    """Return the bytes in one cell, and the status of the file.
 
-    The bytes are None if there is no such row or nothing in it. Raises as ``describe``.
+    The bytes are None if the row does not exist or the cell is null. Raises as ``describe`` does.
     """
     identity, status = _identify(path)
     place = _place(identity, row)
@@ -92,12 +92,12 @@ def read_cell(path: Path, column: str, row: int) -> tuple[bytes | None, FileStat
             cell = cell["bytes"] if cell.is_valid else cell
         value = cell.as_py()
     if value is not None and not isinstance(value, bytes):
-        raise UnreadableRowError(f"its column {column} holds no bytes")
+        raise UnreadableRowError(f"its column {column} does not hold bytes")
     return value, status
 
 
 def read_row(path: Path, columns: Sequence[str], row: int) -> dict[str, Any]:
-    """What these columns hold in one row, as Python has it. Raises as ``describe``."""
+    """Return these columns of one row as Python values. Raises as ``describe`` does."""
     identity, _ = _identify(path)
     place = _place(identity, row)
     if place is None:
@@ -109,7 +109,7 @@ def read_row(path: Path, columns: Sequence[str], row: int) -> dict[str, Any]:
 
 
 def read_columns(path: Path, leaves: Sequence[str]) -> Iterator[pa.Table]:
-    """These leaves of all rows, a row group at a time. Raises as ``describe``."""
+    """Yield these leaves of all rows, one row group at a time. Raises as ``describe`` does."""
     identity, _ = _identify(path)
     for group in np.flatnonzero(np.diff(_describe(identity).stops, prepend=0)).tolist():
         yield _read_group(identity, group, tuple(leaves))
@@ -117,10 +117,10 @@ def read_columns(path: Path, leaves: Sequence[str]) -> Iterator[pa.Table]:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn what Arrow raises for a broken file into UnreadableRowError.
+    """Turn the errors that Arrow raises for a broken file into UnreadableRowError.
 
-    Beside Arrow's own classes these are OSError without an errno (a broken page), KeyError, OverflowError and more,
-    none of them documented. An OSError with an errno is the operating system's and goes on.
+    Apart from Arrow's classes these are OSError without an errno (a broken page), KeyError, OverflowError and more,
+    none of them documented. An OSError with an errno comes from the operating system and is passed on.
     """
     try:
         yield
@@ -136,14 +136,14 @@ def refusals() -> Iterator[None]:
 def _identify(path: Path) -> tuple[_Identity, FileStatus]:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise UnreadableRowError("it is no regular file")
+        raise UnreadableRowError("it is not a regular file")
     status = FileStatus.of(found)
     return _Identity(os.fspath(path), status.packed), status
 
 
 @contextmanager
 def _opened(identity: _Identity) -> Iterator[pa.OSFile]:
-    """Open the file, which must have this status, and have it still at the end. Raises UnreadableRowError."""
+    """Open the file, which must have this status now and at the end. Raises UnreadableRowError."""
     with pa.OSFile(identity.path) as file:
         _check_same(file, identity)
         yield file
@@ -152,7 +152,7 @@ def _opened(identity: _Identity) -> Iterator[pa.OSFile]:
 
 def _check_same(file: pa.OSFile, identity: _Identity) -> None:
     if seen_files.packed(os.fstat(file.fileno())) != identity.status:
-        raise UnreadableRowError("it was written to while it was read; read it again")
+        raise UnreadableRowError("it was written to during the read; read it again")
 
 
 @functools.lru_cache(maxsize=64)
@@ -163,12 +163,14 @@ def _describe(identity: _Identity) -> Description:
         num_rows = [group.num_rows for group in groups]
         size_bytes = tuple(group.total_byte_size for group in groups)
         if min((*num_rows, *size_bytes), default=0) < 0 or sum(num_rows) > _ROWS_MAX:
-            raise UnreadableRowError(f"it claims row groups of {num_rows[:3]} … rows and {size_bytes[:3]} … bytes")
+            raise UnreadableRowError(
+                f"it claims to have row groups of {num_rows[:3]} … rows and {size_bytes[:3]} … bytes"
+            )
         return Description(metadata, metadata.schema.to_arrow_schema(), np.cumsum(num_rows, dtype=np.int64), size_bytes)
 
 
 def _place(identity: _Identity, row: int) -> tuple[int, int] | None:
-    """The row's group, and its number in there."""
+    """Return the row's group and its index in the group, or None."""
     stops = _describe(identity).stops
     group = int(np.searchsorted(stops, row, side="right"))
     if row < 0 or group == len(stops):
@@ -177,9 +179,9 @@ def _place(identity: _Identity, row: int) -> tuple[int, int] | None:
 
 
 def _read_group(identity: _Identity, group: int, leaves: tuple[str, ...]) -> pa.Table:
-    """Read some rows at a time, so few that no column can have more than ``GROUP_MAX_BYTES`` of them.
+    """Read a group in steps of so few rows that no column can exceed ``GROUP_MAX_BYTES``.
 
-    A value that recurs is in the file once and in memory for each row.
+    A repeated value is in the file once and in memory for each row.
     """
     held = _describe(identity)
     size_bytes = max(held.group_bytes[group], 1)
@@ -204,15 +206,15 @@ def _read_group(identity: _Identity, group: int, leaves: tuple[str, ...]) -> pa.
 
 
 def too_large(group: int, size_bytes: int) -> UnreadableRowError:
-    """What is said of a row group of so many bytes."""
+    """Return the error for a row group of this size."""
     return UnreadableRowError(
-        f"row group {group} has {size_bytes} bytes or more, of {GROUP_MAX_BYTES} that are read at a time; write the "
+        f"row group {group} has {size_bytes} bytes or more; at most {GROUP_MAX_BYTES} are read at a time; write the "
         "file in row groups of 100 rows"
     )
 
 
 class _Kept:
-    """The row groups that were read last; each is read once, however many threads wait for it."""
+    """Cache of the row groups read last; each is read once, however many threads wait for it."""
 
     def __init__(self) -> None:
         self._lock = Lock()

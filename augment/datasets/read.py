@@ -1,4 +1,4 @@
-"""The encoded bytes of a record, and the proof that they are still those that were scanned."""
+"""Encoded bytes of a record, checked against the scanned digest."""
 
 import errno
 import hashlib
@@ -24,18 +24,18 @@ _RECORD_ERRNOS = frozenset(
         errno.EISDIR,
         errno.ELOOP,
         errno.ENAMETOOLONG,
-        errno.ENXIO,  # a socket, or a device that nobody drives
+        errno.ENXIO,  # a socket, or a device without a driver
     }
 )
-"""What the operating system answers when one path is at fault; any other answer is the machine's."""
+"""Errors of the operating system that blame one path; all others blame the machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """All bytes of one file, or of an image inside of one.
+    """All bytes of one file, or of an image inside a file.
 
-    ``size_bytes`` and ``status`` are what the file system said of the open file after the last byte was read; of an
-    image inside of a file, ``size_bytes`` is the image's. ``steady`` is False if the status changed meanwhile.
+    ``size_bytes`` and ``status`` are those of the open file after the last byte was read. For an image inside a file,
+    ``size_bytes`` is the image's. ``steady`` is False if the status changed meanwhile.
     """
 
     data: bytes
@@ -45,14 +45,13 @@ class FileContent:
 
 
 class NotAFileError(Exception):
-    """The path names a folder, a pipe, a socket or a device; the message says which."""
+    """Error of a path that names a folder, a pipe, a socket or a device; the message says which."""
 
 
 def read_file(path: str | Path, *, max_bytes: int) -> FileContent:
     """Read a regular file of at most ``max_bytes``; of a longer one, ``max_bytes + 1`` bytes.
 
-    Never waits for a writer: a named pipe is told from a file after an opening that does not block. Raises OSError, or
-    NotAFileError.
+    Opens without blocking, so that a named pipe is detected and never waited for. Raises OSError, or NotAFileError.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
@@ -67,7 +66,7 @@ def read_file(path: str | Path, *, max_bytes: int) -> FileContent:
 
 
 def _read_all(descriptor: int, max_bytes: int) -> bytes:
-    """What is there up to so many bytes: one call where the file system gives all it has, as local ones do."""
+    """Read up to ``max_bytes``: one call if the file system returns everything at once, as local ones do."""
     data = os.read(descriptor, max_bytes)
     while len(data) < max_bytes and (more := os.read(descriptor, max_bytes - len(data))):
         data += more
@@ -75,11 +74,11 @@ def _read_all(descriptor: int, max_bytes: int) -> bytes:
 
 
 def read_part(path: Path, offset: int, *, size_bytes: int | None) -> FileContent:
-    """Read an image inside of a file: a slice of a tar, or the cell of a Parquet file.
+    """Read an image inside a file: a slice of a tar, or the cell of a Parquet file.
 
-    Of a tar ``offset`` is the place of the first byte. Of a Parquet file it is the number of the row, and ``path`` goes
-    on with the name of the column, as if the file were a folder; ``size_bytes`` is not looked at, because the file does
-    not tell it. Raises OSError, or NotAFileError.
+    In a tar, ``offset`` is the position of the first byte. In a Parquet file it is the number of the row, and ``path``
+    ends with the name of the column, as if the file were a folder. ``size_bytes`` is then ignored, because the file
+    does not state it. Raises OSError, or NotAFileError.
     """
     if size_bytes is None or is_parquet_cell(path):
         try:
@@ -99,12 +98,12 @@ def read_part(path: Path, offset: int, *, size_bytes: int | None) -> FileContent
 
 
 def is_parquet_cell(path: Path) -> bool:
-    """True if the path is a Parquet file's with the name of a column behind it."""
+    """True if the path is that of a Parquet file, followed by the name of a column."""
     return path.parent.suffix == ".parquet" and not path.parent.is_dir()
 
 
 def check_regular(status: os.stat_result) -> None:
-    """Raise NotAFileError unless the status is a regular file's."""
+    """Raise NotAFileError unless the status is that of a regular file."""
     if not stat.S_ISREG(status.st_mode):
         raise NotAFileError(f"{_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file")
 
@@ -119,7 +118,7 @@ _KINDS = {
 
 
 def content_digest(data: bytes) -> bytes:
-    """Hash encoded bytes: 16 bytes."""
+    """Hash encoded bytes to 16 bytes."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
@@ -128,8 +127,8 @@ def record_digest(
 ) -> bytes:
     """Hash a record: the digest of its encoded bytes, and its annotations.
 
-    Classes count with their names, so that the classes beside them may come and go. ``annotations`` is their JSON,
-    ``mask`` is that of the mask.
+    Classes are hashed by name, so that other classes may come and go. ``annotations`` is their JSON, ``mask`` is the
+    mask's digest.
     """
     fields: list[str | bytes] = [content]
     fields += () if class_name is None else ("class", class_name)
@@ -139,10 +138,10 @@ def record_digest(
 
 
 def read_record(record: Record, class_name: str | None, *, root: Path) -> bytes:
-    """Return the encoded bytes of a record, which are those that were scanned.
+    """Return the encoded bytes of a record, checked to be the scanned ones.
 
-    The digest of the bytes decides; it is taken from the table of seen files if that knows it under the file's status.
-    Raises RecordChangedError, RecordError (unreadable), or StorageError where no file can be blamed.
+    The digest decides. It is taken from the table of seen files if that has a row for the file's status. Raises
+    RecordChangedError, RecordError (unreadable), or StorageError if no file can be blamed.
     """
     data, digest = _read_known(record.path, record.offset, record.size_bytes, record.key, root)
     if not _is_scanned(record, class_name, digest):
@@ -151,9 +150,9 @@ def read_record(record: Record, class_name: str | None, *, root: Path) -> bytes:
 
 
 def is_unchanged(record: Record, class_name: str | None) -> bool:
-    """True if the record's file is known to have the scanned bytes; nothing of it is read.
+    """True if the record's file is known to have the scanned bytes; the file is not read.
 
-    False if that cannot be told: whoever reads it then finds out why.
+    False if this is not known; reading the file then gives the reason.
     """
     in_parquet = record.offset is not None and is_parquet_cell(record.path)
     try:
@@ -166,14 +165,14 @@ def is_unchanged(record: Record, class_name: str | None) -> bool:
 
 
 def mask_digest(content: bytes, legend: Legend) -> bytes:
-    """Hash a mask: the digest of its encoded bytes and, unless empty, the legend that gave its indices."""
+    """Hash a mask: the digest of its encoded bytes and, unless empty, the legend of its indices."""
     if not legend:
         return content
     return digest_fields([content, json.dumps(legend)], person=b"augment.legend")
 
 
 def read_mask(record: Record, *, root: Path, legend: Legend = ()) -> bytes:
-    """Return the encoded bytes of a record's mask, which are those that were scanned; raises as ``read_record``."""
+    """Return the encoded bytes of a record's mask, checked to be the scanned ones. Raises as ``read_record`` does."""
     mask = record.mask
     if mask is None:
         raise CallError(f"record {record.key} has no mask")
@@ -189,7 +188,7 @@ def _is_scanned(record: Record, class_name: str | None, digest: bytes) -> bool:
 
 
 def _read_known(path: Path, offset: int | None, size_bytes: int, key: str, root: Path) -> tuple[bytes, bytes]:
-    """Return the bytes, of the right number, and their digest."""
+    """Return the bytes, whose number is checked, and their digest."""
     try:
         if offset is None:
             content = read_file(path, max_bytes=size_bytes)
@@ -200,12 +199,12 @@ def _read_known(path: Path, offset: int | None, size_bytes: int, key: str, root:
     except (FileNotFoundError, NotADirectoryError) as error:
         if not root.is_dir():
             raise StorageError(f"the dataset's folder {root} is gone; is its file system mounted?") from error
-        raise RecordChangedError(key, detail="the file is gone since the scan; scan the dataset again") from error
+        raise RecordChangedError(key, detail="the file was deleted after the scan; scan the dataset again") from error
     except OSError as error:
         raise at_fault(error, key) from error
     if len(content.data) != size_bytes or content.size_bytes != size_bytes:
         raise RecordChangedError(
-            key, detail=f"it has {content.size_bytes} bytes, of {size_bytes} at the scan; scan the dataset again"
+            key, detail=f"it has {content.size_bytes} bytes, but had {size_bytes} at the scan; scan the dataset again"
         )
     place, seen = seen_files.place_of(path, offset), seen_files.table()
     known = seen.digest(place, content.status.packed) if content.steady else None
@@ -218,7 +217,7 @@ def _read_known(path: Path, offset: int | None, size_bytes: int, key: str, root:
 
 
 def refusal(error: OSError, key: str) -> RecordError:
-    """The error of a record whose path is at fault; raises StorageError where the machine is."""
+    """Return the error of a record whose path is at fault. Raises StorageError if the machine is at fault."""
     verdict = at_fault(error, key)
     if isinstance(verdict, StorageError):
         raise verdict from error
@@ -226,7 +225,7 @@ def refusal(error: OSError, key: str) -> RecordError:
 
 
 def at_fault(error: OSError, key: str) -> RecordError | StorageError:
-    """Whom an error of opening or reading blames: the record where its path is at fault, else the machine."""
+    """Return the error to raise: the record's if its path is at fault, else the machine's."""
     what = error.strerror or str(error)
     if error.errno in _RECORD_ERRNOS:
         return RecordError(key, Reason.UNREADABLE, what.lower())

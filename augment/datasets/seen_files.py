@@ -1,12 +1,11 @@
-"""Files that this machine read: what the file system said of each, and the digest of its bytes.
+"""Files that this machine has read: the status that the file system gave, and the digest of the bytes.
 
 A file counts as unchanged if its digest is the scanned one. Hashing every file each time would cost too much, so this
-table remembers under which status (size, mtime, ctime, inode, device) a file had which bytes. Tools set size and mtime
-as they like (``cp -p``, ``rsync -t``, ``tar``); none of them sets ctime. A file with another status is hashed again.
+table remembers the digest of a file by its status (size, mtime, ctime, inode, device). Tools set size and mtime as they
+like (``cp -p``, ``rsync -t``, ``tar``); none of them sets ctime. A file with another status is hashed again.
 
-The table also holds what a scan found in a file, so that the next scan does not read it again. It may be lost at any
-time, which costs time and nothing else. It is an SQLite file below ``user_state.state_path()``; if that cannot be
-written, it is in memory.
+The table also holds the results of scans, so that the next scan does not read unchanged files again. Losing it costs
+only time. It is an SQLite file below ``user_state.state_path()``; if that cannot be written, it is in memory.
 """
 
 import logging
@@ -26,18 +25,18 @@ from augment.images import decode
 _log = logging.getLogger(__name__)
 
 _VERSION = 3
-"""Raised when the columns change, or what a scan finds in a file."""
+"""Version of the table, raised when the columns or the results of a scan change."""
 
 NAME = "seen-files.sqlite3"
-"""The file of the table in a home."""
+"""Name of the table's file in a home."""
 
 _STATUS = struct.Struct("<qqqQQ")
 _MAX_KEYS = 500
 """SQLite allows 999 parameters in one statement before version 3.32."""
 
 RACY_NS = 2_000_000_000
-"""A file this young may change once more without a new ctime: FAT keeps time to two seconds. Git calls such an index
-entry racy and does not trust its time either."""
+"""Age below which a file may change without a new ctime: FAT keeps time to two seconds. Git calls such an index entry
+racy and does not trust its time either."""
 
 _SCHEMA = """
 CREATE TABLE about (version TEXT NOT NULL, num_hashed INTEGER NOT NULL);
@@ -50,7 +49,7 @@ CREATE TABLE files (
 
 
 class FileStatus(NamedTuple):
-    """Status of a file as the file system gives it, packed; ``is_settled`` if later changes must give another one."""
+    """Packed status of a file from the file system; ``is_settled`` if any later change must give another status."""
 
     packed: bytes
     is_settled: bool
@@ -62,18 +61,18 @@ class FileStatus(NamedTuple):
 
 
 def packed(status: os.stat_result) -> bytes:
-    """Pack what says that a file is the same; two files, or one before and after a change, never have equal ones."""
+    """Pack the fields that identify a file's state; different files or states never have equal ones."""
     inode, device = status.st_ino % 2**64, status.st_dev % 2**64
     return _STATUS.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode, device)
 
 
 class SeenFile(NamedTuple):
-    """What a scan found in an image or a mask.
+    """Result of scanning an image or a mask.
 
     ``digest`` and ``size_bytes`` are of its bytes. ``encoding`` is an image's, as ``decode.encoding`` names it, and
-    empty for a mask. ``mask_bits`` are those of a mask's values, 0 for an image; ``mask_largest`` is the largest of
-    them but ``masks.IGNORED``. ``conversions`` are an image's, as the manifest's column has them; of a
-    mask, ``binary`` if it has the values 0 and 255 and no other.
+    empty for a mask. ``mask_bits`` are the bits of a mask's values, 0 for an image; ``mask_largest`` is the largest
+    value, not counting ``masks.IGNORED``. ``conversions`` are an image's, as in the manifest's column; for a mask,
+    ``binary`` if it has the values 0 and 255 and no other.
     """
 
     place: bytes
@@ -89,34 +88,34 @@ class SeenFile(NamedTuple):
 
 
 def place_of(path: Path | str, offset: int | None = None) -> bytes:
-    """Return the name of a file, or of an image inside of one, in the table; the path must be absolute."""
+    """Return the table's key for a file, or for an image inside a file; the path must be absolute."""
     place = os.fsencode(path)
     return place if offset is None else b"%b\0%d" % (place, offset)
 
 
 class SeenFiles:
-    """The table, open in this process. Safe between threads; several processes may have the same file open.
+    """Table of seen files, open in this process. Safe between threads; several processes may have the file open.
 
-    Never raises: what fails is logged once, and the table goes on in memory.
+    Never raises: a failure is logged once, and the table continues in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Open or create the file; None is a table in memory."""
+        """Open or create the file; None means a table in memory."""
         self._lock = Lock()
         self._db = _in_memory()
         if path is not None:
             try:
                 self._db = _open(path)
             except (OSError, sqlite3.Error) as error:
-                _log.info("%s cannot be used (%s); what is known of files is kept in memory", path, error)
+                _log.info("%s cannot be used (%s); the table of seen files is kept in memory", path, error)
 
     def digest(self, place: bytes, status: bytes) -> bytes | None:
-        """Return the digest of what is at a place, or None if it is not known under this status."""
+        """Return the digest of a file, or None if none is known under this status."""
         rows = self._run("SELECT status, digest FROM files WHERE place = ?", (place,))
         return rows[0][1] if rows and rows[0][0] == status else None
 
     def find(self, places: Sequence[bytes]) -> dict[bytes, SeenFile]:
-        """Return what scans found at these places, as far as anything is known."""
+        """Return the scan results for these places, as far as they are known."""
         found: dict[bytes, SeenFile] = {}
         for start in range(0, len(places), _MAX_KEYS):
             some = places[start : start + _MAX_KEYS]
@@ -126,11 +125,11 @@ class SeenFiles:
         return found
 
     def add(self, rows: Iterable[SeenFile]) -> None:
-        """Write rows that a scan found, in place of those of the same places."""
+        """Write rows of scan results, replacing those of the same places."""
         self._run_many("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def confirm(self, place: bytes, status: bytes, digest: bytes) -> None:
-        """Write that a file was hashed because its status was not known; what a scan found holds for equal bytes."""
+        """Record that a file with an unknown status was hashed. Scan results of equal bytes stay valid."""
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -145,12 +144,12 @@ class SeenFiles:
 
     @property
     def num_hashed(self) -> int:
-        """How many files were hashed because their status was not known, by all processes that used the table."""
+        """Return the number of files hashed because their status was unknown, by all processes that used the table."""
         rows = self._run("SELECT num_hashed FROM about", ())
         return int(rows[0][0]) if rows else 0
 
     def end_scan(self, root: Path, places: Collection[bytes]) -> None:
-        """Drop the rows below a scanned root if there are more than these places, and those of roots that are gone."""
+        """Drop the rows below a scanned root that are not in ``places``, and those of deleted roots."""
         below = _range_below(os.fsencode(root))
         ((num_rows,),) = self._run("SELECT count(*) FROM files WHERE place >= ? AND place < ?", below) or ((0,),)
         if num_rows > len(places):
@@ -180,7 +179,7 @@ class SeenFiles:
                 self._give_up(error)
 
     def _give_up(self, error: sqlite3.Error) -> None:
-        _log.warning("what is known of files is kept in memory from now on: %s", error)
+        _log.warning("the table of seen files is kept in memory from now on: %s", error)
         self._db = _in_memory()
 
 
@@ -199,7 +198,7 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         return _connect(path)
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):  # locked, or no rights: it may be sound
+        if isinstance(error, sqlite3.OperationalError):  # locked, or no permission: the file may be intact
             raise
     path.unlink()  # damaged
     return _connect(path)
@@ -237,15 +236,15 @@ def _create(db: sqlite3.Connection) -> None:
 
 
 def _version() -> str:
-    """Return what decides if a row still says what a scan would find: our version and those of the decoders."""
+    """Return the version of the rows: ours and those of the decoders, which decide the results of a scan."""
     return " ".join([str(_VERSION), *(f"{name} {number}" for name, number in sorted(decode.versions().items()))])
 
 
 def state_file() -> Path:
-    """Return the place of this machine's table; RuntimeError if there is neither a home nor ``AUGMENT_HOME``.
+    """Return the path of this machine's table. Raises RuntimeError without a home and ``AUGMENT_HOME``.
 
     A user's home may be shared by many machines, and SQLite is not for files that several machines write. A service's
-    home belongs to one at a time.
+    home belongs to one machine at a time.
     """
     if os.environ.get("AUGMENT_HOME"):
         return user_state.state_path() / NAME
@@ -253,11 +252,11 @@ def state_file() -> Path:
 
 
 _opened: dict[int, tuple[str | None, SeenFiles]] = {}
-"""By process, with the environment's home. SQLite forbids to use or close a parent's connection behind a fork."""
+"""Table of each process, with its home. SQLite forbids using or closing a parent's connection after a fork."""
 
 
 def table() -> SeenFiles:
-    """Return the table of this process and this environment, which is opened at the first call."""
+    """Return the table of this process and environment, opened at the first call."""
     home = os.environ.get("AUGMENT_HOME")
     opened = _opened.get(os.getpid())
     if opened is None or opened[0] != home:

@@ -1,6 +1,6 @@
-"""Annotations to the arrays of a sample, and a sample's arrays back to annotations.
+"""Conversion of annotations to the arrays of a sample, and back.
 
-Decoded image, mask and annotations make the sample that every draw of a record starts from.
+A decoded image, its mask and its annotations make the sample from which all draws of a record start.
 """
 
 import re
@@ -23,11 +23,11 @@ _OF_KEYPOINTS: Mapping[str, tuple[type, float]] = {
     "keypoint_scales": (np.float32, 0.0),
     "keypoint_boxes": (np.int64, -1),
 }
-"""Their types, and what stands for an image that does not say, in a dataset where others do."""
+"""Type of each field, and the value for an image without it in a dataset that has it."""
 
 
 MAX_MASK_BYTES = 2**30
-"""Of all masks of one image's objects, which lie in memory together: 3,495 of them at COCO's 640 x 480."""
+"""Limit on all object masks of one image, which are in memory together: 3,495 masks at COCO's 640 x 480."""
 
 _OF_PLACES = re.compile(
     r"(?i)^(x|y|w|h|cx|cy|objects|width|height|pose|rotation|angle|yaw|obb|area|points?|landmarks?|lines?|parts?)$"
@@ -35,17 +35,17 @@ _OF_PLACES = re.compile(
     r"|^[xy](_?(min|max|cent(er|re)))?$"
     r"|(^|_)[xy][0-9]*$|coordinates|corners"
 )
-"""Names that tools of the field give to places, sizes and directions."""
+"""Names that tools of the field use for positions, sizes and directions."""
 
 _MOVED = {"mask": "mask", "instance_masks": "mask", "boxes": "boxes", "keypoints": "keypoints"}
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The names behind indices: of a dataset's classes, of its keypoints; and which targets its samples have.
+    """Names of a dataset's classes and keypoints, by index, and the targets of its samples.
 
-    ``targets`` are names of ``Sample``'s fields. A sample of an image without, say, boxes in a dataset with boxes has
-    an empty array of them.
+    ``targets`` are names of ``Sample``'s fields. In a dataset with boxes, a sample of an image without boxes has an
+    empty array of them.
     """
 
     classes: tuple[str, ...]
@@ -54,20 +54,20 @@ class Vocabulary:
 
     @property
     def moved(self) -> frozenset[str]:
-        """Which of the targets move with the pixels, by the catalogue's names: ``mask``, ``boxes``, ``keypoints``."""
+        """Targets that move with the pixels, by the catalogue's names: ``mask``, ``boxes``, ``keypoints``."""
         return moved_targets(self.targets)
 
 
 def moved_targets(names: frozenset[str]) -> frozenset[str]:
-    """Which of these fields of ``Sample`` move with the pixels, by the catalogue's names."""
+    """Return those of these fields of ``Sample`` that move with the pixels, by the catalogue's names."""
     return frozenset(_MOVED[name] for name in names & _MOVED.keys())
 
 
 def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> None:
-    """Put what annotations say into a sample, whose image is there already.
+    """Add the annotations to a sample that has its image.
 
-    Raises RecordError with an empty key beyond MAX_MASK_BYTES, ValueError where they name a class that the vocabulary
-    lacks or hold run lengths that are none.
+    Raises RecordError with an empty key above MAX_MASK_BYTES, ValueError if a class is not in the vocabulary or run
+    lengths are invalid.
     """
     index = {name: i for i, name in enumerate(vocabulary.classes)}
     targets = vocabulary.targets
@@ -90,9 +90,10 @@ def fill(sample: Sample, annotations: Annotations, vocabulary: Vocabulary) -> No
 def annotations_of(
     sample: Sample, source: Annotations, vocabulary: Vocabulary, donors: Sequence[Annotations] = ()
 ) -> Annotations:
-    """What can be said about an augmented sample: its targets, and of ``source`` (the record's) what is carried along.
+    """Return the annotations of an augmented sample: its targets, and the values carried over from ``source``.
 
-    Instance masks become run lengths. Rows beyond those of ``source`` are of ``donors``, one after the other.
+    ``source`` are the record's annotations. Instance masks become run lengths. Rows after those of ``source`` come from
+    ``donors``, in order.
     """
     rows = _rows(sample.box_rows, sample.boxes)
     members: dict[str, Any] = {"extra": _still_true(source.extra), "labels": source.labels}
@@ -119,12 +120,12 @@ def annotations_of(
 
 
 def _attributes(said: Annotations) -> Sequence[Mapping[str, Any]]:
-    """One for each box, whether the record has any or not."""
+    """Return the attributes of each box, empty for boxes without any."""
     return ({},) * len(said.boxes or ()) if said.box_attributes is None else said.box_attributes
 
 
 def _is_named(said: Sequence[str] | None, indices: NDArray[np.int64] | None) -> bool:
-    """Whether each of them has a name: the record's own all have one or none, those of donors may have others."""
+    """True if each of them has a name. The record's own are all named or all unnamed; donors may differ."""
     if indices is None or not (indices >= 0).all():
         return False
     return said is not None or bool(len(indices))
@@ -135,7 +136,7 @@ def _there(indices: NDArray[np.int64] | None) -> NDArray[np.int64]:
 
 
 def _still_true(said: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """What is carried along, less what by its name tells of a place: that is not true once the pixels have moved."""
+    """Return the carried values without those named after a position, which is wrong once the pixels have moved."""
     if said is None:
         return None
     return {name: value for name, value in said.items() if not _OF_PLACES.search(name)}
@@ -161,7 +162,7 @@ def _keypoint_members(
     sample: Sample, source: Annotations, vocabulary: Vocabulary, box_rows: Sequence[int]
 ) -> dict[str, Any]:
     points = sample.keypoints
-    assert points is not None  # noqa: S101 - the caller looked
+    assert points is not None  # noqa: S101 - checked by the caller
     lost = np.asarray(~np.isfinite(points).all(axis=1))
     visibility = sample.keypoint_visibility
     if visibility is None and lost.any():
@@ -187,7 +188,7 @@ def _instance_masks(annotations: Annotations, height: int, width: int) -> NDArra
     if num_bytes > MAX_MASK_BYTES:
         detail = (
             f"{len(given)} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} "
-            "allowed (MAX_MASK_BYTES); make the image smaller, or leave out some objects"
+            "allowed (MAX_MASK_BYTES); make the image smaller, or remove some objects"
         )
         raise RecordError("", Reason.NOT_RENDERABLE, detail)
     stack = np.zeros((len(given), height, width), np.uint8)
@@ -219,13 +220,13 @@ def with_targets(
     *,
     full_size: tuple[int, int],
 ) -> Sample:
-    """The sample of a decoded image; its targets are those that the vocabulary names.
+    """Return the sample of a decoded image, with the targets of the vocabulary.
 
-    ``full_size`` is the image's height and width, which annotations are measured in: it may have been decoded
-    smaller. ``mask`` decodes its mask. An image without one among others that have one gets a mask that says nothing
-    of any pixel.
+    ``full_size`` is the image's height and width in the coordinates of the annotations; it may have been decoded
+    smaller. ``mask`` decodes its mask. In a dataset with masks, an image without one gets a mask that ignores all
+    pixels.
 
-    Raises RecordError with an empty key where the mask cannot be decoded; ValueError as ``targets.fill``.
+    Raises RecordError with an empty key if the mask cannot be decoded; ValueError as ``targets.fill`` does.
     """
     sample = Sample(image)
     if not vocabulary.targets - {"label"}:

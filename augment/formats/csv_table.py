@@ -1,20 +1,20 @@
-"""The ``csv`` format: a table of images and what is said of them, such as ``labels.csv`` or Kaggle's ``train.csv``.
+"""CSV format: a table of images and their annotations, such as ``labels.csv`` or Kaggle's ``train.csv``.
 
-One table in the root, or one for each split: in the folders of the splits, or named after them (``train.csv``,
-``test_labels.csv``). Of several tables in a folder ``labels.csv`` or ``_annotations.csv`` counts. What the columns say
-(``Columns``) follows from their values and names:
+There is one table in the root, or one for each split: in the folders of the splits, or named after them (``train.csv``,
+``test_labels.csv``). Of several tables in a folder ``labels.csv`` or ``_annotations.csv`` is read. The meaning of the
+columns (``Columns``) follows from their values and names:
 
 - **The path** is the column whose values name images: by path, by file name or by stem. Two columns that name different
-  images are refused. Paths are relative to the table's folder; a name that leads nowhere is looked for among the images
-  in the folders of the table's split, else among all. One that fits several is refused.
-- **The class** is the column with a known name, else the only other one if its values can be classes. Two columns with
-  a known name are refused.
-- **Several classes** are in one cell, ``;`` or ``|`` between them (``cat=0.7;dog=0.3`` gives shares), or each has a
+  images are refused. Paths are relative to the table's folder. Other names are searched among the images in the folders
+  of the table's split, or else among all. A name that fits several images is refused.
+- **The class** is the column with a known name, or else the only other column if its values can be classes. Two columns
+  with a known name are refused.
+- **Several classes** are in one cell, separated by ``;`` or ``|`` (``cat=0.7;dog=0.3`` gives shares), or each has a
   column of 0 and 1.
-- **Boxes** are rows of their own, in absolute pixels (in Open Images as shares); a row without corners means that there
-  is none. The columns ``width`` and ``height`` of the image are compared with it.
-- **Other columns** are carried along as text: of boxes as their attributes, else of the image. Columns that tell a
-  place and are not understood are refused.
+- **Boxes** are one row each, in absolute pixels (in Open Images as shares); a row without corners means that there are
+  no boxes. The columns ``width`` and ``height`` of the image are compared with it.
+- **Other columns** are carried over as text: as attributes of boxes, or else into the image's ``extra``. Columns that
+  contain positions and are not understood are refused.
 
 A table without a header is read if its columns are those of ``HEADERLESS``.
 """
@@ -57,9 +57,9 @@ from augment.validation import quoted
 def pieces(
     outputs: Callable[[], Iterator[Output]], whole: OutputDataset, path_of: Callable[[Output], str]
 ) -> Iterator[bytes]:
-    """The header, then the row of each output; of one with boxes, a row for each.
+    """Yield the header, then one row for each output, or one for each box of an output.
 
-    Raises DatasetError where the name of a class cannot stand among several.
+    Raises DatasetError if the name of a class cannot be one of several in a cell.
     """
     targets = whole.targets
     others, has_names = _first_pass(outputs, boxes="boxes" in targets)
@@ -68,7 +68,7 @@ def pieces(
     header = ["file_name", *(["split"] if whole.splits else [])]
     header += [name for name in ("label", "labels") if name in targets]
     if others and not {"label", "labels", "boxes"} & targets:
-        header.append("label")  # else what is carried along would be read as the class
+        header.append("label")  # otherwise a carried column would be read as the class
     if "boxes" in targets:
         header += ["width", "height", *(["class"] if has_names else []), "xmin", "ymin", "xmax", "ymax"]
     yield _line([*header, *others.values()])
@@ -85,7 +85,7 @@ def pieces(
 
 
 def _first_pass(outputs: Callable[[], Iterator[Output]], *, boxes: bool) -> tuple[dict[str, str], bool]:
-    """The columns of what is carried along, by name, and whether boxes have classes."""
+    """Return the columns that are carried over, by name, and True if boxes have classes."""
     names: set[str] = set()
     has_names = False
     for output in outputs():
@@ -124,8 +124,7 @@ def _check_names(classes: tuple[str, ...]) -> None:
     for name in classes:
         if BETWEEN & set(name) or name != name.strip():
             raise DatasetError(
-                f"class {name!r} cannot stand among several in one cell of a CSV file; choose another format "
-                "(imagefolder)"
+                f"class {name!r} cannot be one of several in a cell of a CSV file; choose another format (imagefolder)"
             )
 
 
@@ -143,7 +142,7 @@ def _line(cells: list[object]) -> bytes:
 
 
 def add(named: TableImages, images: ImageFinder, table: Table) -> None:
-    """Add what a table says of images. Raises ValueError, which names the line, if a row names none."""
+    """Add a table's rows to the images. Raises ValueError with the line if a row names no image."""
     folder, columns = table.path.rpartition("/")[0], table.columns
     by_path: dict[str, list[TableRow]] = {}
     for row in table.rows:
@@ -165,7 +164,7 @@ def add(named: TableImages, images: ImageFinder, table: Table) -> None:
 
 
 def _described(columns: Columns, rows: list[TableRow], classes: set[str]) -> tuple[Described, str | None]:
-    """What the rows of one image say of it, and its split where they say one."""
+    """Return the annotations of one image from its rows, and its split, or None if they have none."""
     try:
         split = _same(rows, columns.split, "split")
         if split is not None and ("/" in split or split.startswith(".")):
@@ -193,7 +192,7 @@ def _described(columns: Columns, rows: list[TableRow], classes: set[str]) -> tup
 
 
 def _same(rows: list[TableRow], place: int | None, what: str) -> str | None:
-    """What all rows say in this column; None where it is empty."""
+    """Return the value that all rows have in this column, or None if it is empty."""
     if place is None:
         return None
     values = list(dict.fromkeys(row.cells[place] for row in rows))
@@ -226,7 +225,7 @@ def _boxes(
     names: list[str] = []
     attributes: list[dict[str, str]] = []
     if columns.box is None:
-        raise TypeError("a table without boxes has none to read")
+        raise TypeError("the table has no boxes")
     for row in rows:
         _check_size(columns, row, height, width)
         cells = [row.cells[place] for place in columns.box.places]
@@ -257,12 +256,14 @@ def _corners(meaning: str, a: float, b: float, c: float, d: float) -> tuple[floa
 
 
 def _check_size(columns: Columns, row: TableRow, height: int, width: int) -> None:
-    """The boxes of an image that was scaled after they were drawn are wrong, and look plausible."""
+    """Raise ValueError if a row has another size: boxes drawn before scaling are wrong but look plausible."""
     if columns.size is None:
         return
     given = tuple(row.cells[place] for place in columns.size)
     if any(given) and tuple(_number(cell, f"a size in line {row.line}") for cell in given) != (width, height):
-        raise ValueError(f"image of another size: line {row.line} says {' x '.join(given)}, it is {width} x {height}")
+        raise ValueError(
+            f"image of another size: line {row.line} has {' x '.join(given)}, the image {width} x {height}"
+        )
 
 
 def _number(cell: str, what: str) -> float:
@@ -275,7 +276,7 @@ def _number(cell: str, what: str) -> float:
 TABLE = "labels.csv"
 _PREFERRED = (TABLE, "_annotations.csv", "annotations.csv")
 _HUGGING_FACE = "metadata.csv"
-"""The table of the ``imagefolder`` format, if it has a column ``file_name``."""
+"""Table of the ``imagefolder`` format, if it has a column ``file_name``."""
 _CLASS_FILES = re.compile(r"class(es)?([_-]?(map|mapping|list|names?|ids?))?\.csv", re.IGNORECASE)
 _DESCRIPTIONS = re.compile(r".*class[_-]descriptions.*\.csv", re.IGNORECASE)
 _SUBMISSION = re.compile(r".*submission.*", re.IGNORECASE)
@@ -288,7 +289,7 @@ class CsvTable(FolderFormat):
     writes = frozenset({"label", "labels", "boxes"})
 
     def recognise(self, tree: Tree) -> bool:
-        """Return True if a table names images and says something of them, or may do so in two ways."""
+        """Return True if a table names images and annotates them, even if its columns are ambiguous."""
         candidates = list(_candidates(tree))
         images = ImageFinder(tree.paths - set(candidates) if candidates else ())
         for path in candidates:
@@ -301,7 +302,7 @@ class CsvTable(FolderFormat):
         return False
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the images that the tables name, and those that they don't. Raises DatasetError, StorageError."""
+        """Add the images that the tables name, and refuse the others. Raises DatasetError, StorageError."""
         candidates = list(_candidates(tree))
         images = ImageFinder(tree.paths - set(candidates))
         looks: dict[str, Table] = {}
@@ -313,12 +314,12 @@ class CsvTable(FolderFormat):
                 raise _not_understood(tree, path, str(error)) from error
         tables = [_read_whole(tree, each, images) for each in _chosen(tree, looks)]
         tables = [_less_guess(table, tables) for table in tables]
-        images.padded.clear()  # of what was only tried
+        images.padded.clear()  # left over from the attempts above
         named = TableImages(tree, used={table.path for table in tables})
         names = _class_descriptions(tree, tables, named.used, listing)
         for table in tables:
             if not table.columns.says_something:
-                listing.notices.append(f"{keys.printable(table.path)} names images and tells no class: they have none")
+                listing.notices.append(f"{keys.printable(table.path)} names images but no classes: they have none")
             try:
                 add(named, images, replace(table, columns=replace(table.columns, names=names)))
             except ValueError as error:
@@ -330,13 +331,13 @@ class CsvTable(FolderFormat):
         for path in candidates:
             if _SUBMISSION.fullmatch(path.rpartition("/")[2]):
                 named.used.add(path)
-                listing.notices.append(f"{keys.printable(path)} was not read: what a submission says is no truth")
+                listing.notices.append(f"{keys.printable(path)} was not read: a submission has predictions, not labels")
         order = _class_order(tree, tables, named)
         named.fill(listing, ", ".join(table.path for table in tables))
         listing.classes = order or listing.classes
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """``labels.csv`` in the root."""
+        """Yield ``labels.csv`` in the root."""
         yield StreamedFile(TABLE, pieces(outputs, whole, self.image_path))
 
 
@@ -345,15 +346,15 @@ def _with_suffix(tree: Tree, *suffixes: str) -> list[str]:
 
 
 def _top(tree: Tree) -> str:
-    """Return the innermost folder that all files lie in or below."""
+    """Return the innermost folder that contains all files."""
     holders = [folder.path for folder in tree.folders if folder.files]
     return posixpath.commonpath(holders) if holders else ""
 
 
 def _candidates(tree: Tree) -> Iterator[str]:
-    """Yield tables in the outermost folder with files, in that of a split or one that only structures below it.
+    """Yield the tables in the outermost folder with files, or in the folder of a split or a structural folder below it.
 
-    Those of other tools are none.
+    Tables of other tools are skipped.
     """
     top = _top(tree)
     for path in _with_suffix(tree, ".csv", ".tsv"):
@@ -367,7 +368,7 @@ def _candidates(tree: Tree) -> Iterator[str]:
 
 
 def _look(tree: Tree, path: str, images: ImageFinder) -> Table | None:
-    """Read the beginning of a table; None if it is none of images. Raises ValueError as ``read``."""
+    """Read the beginning of a table; None if it is not about images. Raises ValueError as ``read`` does."""
     if _SUBMISSION.fullmatch(path.rpartition("/")[2]):
         return None
     head = files.head(tree.root / path, evidence.HEAD_BYTES)
@@ -380,14 +381,14 @@ def _look(tree: Tree, path: str, images: ImageFinder) -> Table | None:
 
 
 def _names_few(table: Table, images: ImageFinder) -> bool:
-    """True if a table, whose classes are known by no name, has less than half of the images: it may be about else."""
+    """True if a table without a known class column has less than half of the images; it may have another subject."""
     columns = table.columns
     num_named = len({row.cells[columns.path] for row in table.rows})
     return (columns.is_only_other or columns.are_classes) and 2 * num_named < len(images.of(table.split))
 
 
 def _split_of(path: str) -> str | None:
-    """Return the split that a table is of: its folder if that is one, else the one word for a split in its name."""
+    """Return the split of a table: that of its folder, or else the one split in its name."""
     folder, _, name = path.rpartition("/")
     innermost = folder.rpartition("/")[2]
     if innermost.lower() in files.SPLIT_NAMES:
@@ -397,7 +398,7 @@ def _split_of(path: str) -> str | None:
 
 
 def _chosen(tree: Tree, looks: Mapping[str, Table]) -> list[Table]:
-    """Return the tables that count. Raises DatasetError if there is none, or it is not clear which do."""
+    """Return the tables to read. Raises DatasetError if there are none or the choice is ambiguous."""
     telling = {path for path, table in looks.items() if table.columns.says_something}
     if not telling:
         path = next(iter(looks or _candidates(tree)), None)
@@ -421,10 +422,10 @@ def _chosen(tree: Tree, looks: Mapping[str, Table]) -> list[Table]:
             chosen += of_folder
         else:
             shown = ", ".join(map(keys.printable, names[:4]))
-            raise DatasetError(f"{tree.root} has several tables of images ({shown}); name the one that counts {TABLE}")
+            raise DatasetError(f"{tree.root} has several tables of images ({shown}); rename the right one to {TABLE}")
     splits = [table.split for table in chosen]
     for path, table in looks.items():
-        # Kaggle's test.csv names images and says no more
+        # Kaggle's test.csv names images only
         if path not in telling and None not in splits and table.split is not None and table.split not in splits:
             chosen.append(table)
     return chosen
@@ -443,7 +444,7 @@ def _read_whole(tree: Tree, look: Table, images: ImageFinder) -> Table:
 
 
 def _less_guess(table: Table, tables: Collection[Table]) -> Table:
-    """Return a table without its class if that was taken for one as the only other column and is none elsewhere."""
+    """Return the table without its class if that was only guessed and the other tables do not take it for a class."""
     columns = table.columns
     if columns.label is None or not columns.is_only_other:
         return table
@@ -455,14 +456,14 @@ def _less_guess(table: Table, tables: Collection[Table]) -> Table:
 
 def _columns_told(tree: Tree, path: str, table: Table | None) -> str:
     if _SUBMISSION.fullmatch(path.rpartition("/")[2]):
-        return "what a submission says is no truth; if it is, call the table labels.csv"
+        return "a submission has predictions, not labels; if these are labels, rename the table to labels.csv"
     if table is None:
         first = evidence.decoded(files.head(tree.root / path, evidence.HEAD_BYTES)).strip().partition("\n")[0]
         return f"no column names images of this folder; its first line is {quoted(first.strip())}"
     others = ", ".join(map(keys.printable, list(table.columns.others)[:8])) or "none"
     return (
-        f"column {keys.printable(table.header[table.columns.path])} names images, and of its other columns ({others}) "
-        "none is known as a class or a box; call the class label, and the corners of boxes xmin, ymin, xmax, ymax"
+        f"column {keys.printable(table.header[table.columns.path])} names images, but none of its other columns "
+        f"({others}) is known as a class or a box; call the class label and the corners of boxes xmin, ymin, xmax, ymax"
     )
 
 
@@ -475,7 +476,7 @@ def _not_understood(tree: Tree, path: str, why: str) -> DatasetError:
 
 
 def _class_descriptions(tree: Tree, tables: Iterable[Table], used: set[str], listing: Listing) -> dict[str, str]:
-    """Return the names of Open Images' codes of classes, where a table has such codes."""
+    """Return the names for Open Images' class codes, if a table has such codes."""
     if not any(table.columns.box and table.columns.box.are_shares for table in tables):
         return {}
     names: dict[str, str] = {}
@@ -492,7 +493,7 @@ def _class_descriptions(tree: Tree, tables: Iterable[Table], used: set[str], lis
 
 
 def _class_order(tree: Tree, tables: Iterable[Table], named: TableImages) -> tuple[str, ...] | None:
-    """Return the classes in the order of a file ``classes.csv`` (name,number) beside a table, if it has them all."""
+    """Return the classes in the order of a ``classes.csv`` (name,number) next to a table, or None if it lacks any."""
     folders = {table.path.rpartition("/")[0] for table in tables}
     for path in _with_suffix(tree, ".csv"):
         folder, _, name = path.rpartition("/")

@@ -1,10 +1,10 @@
-"""Evidence: what a file tells of a dataset by its name and its first bytes.
+"""Evidence about a dataset from the names and first bytes of its files.
 
-Recognising a format and judging what it did not read are the same question, so the answers are written once, as data
-(``SIGNS`` and the sets of names). A dataset that was not understood must be an error that names what was not:
+Recognising a format and judging unread files are the same question. So the rules are written once, as data (``SIGNS``
+and the sets of names). If a dataset was not understood, the error must name the file:
 
 - A file that the chosen format did not read makes the scan **fail** if there is evidence that it is about the images.
-- Any other such file is a **notice**, by its name; above ten the notice has a count.
+- Any other such file is a **notice** with its name; more than ten become one notice with their number.
 
 ``docs/formats.md`` has the table of signs.
 """
@@ -23,19 +23,19 @@ from augment.validation import quoted
 
 HEAD_BYTES = 2**16
 _LOOKED_AT = 20
-"""Files that are looked into to recognise a format."""
+"""Number of files that are opened to recognise a format."""
 
 _TEXT_BYTES = 2**20
-"""So much of a text is searched for names of images."""
+"""Number of bytes of a text that are searched for names of images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sign:
     """A kind of file that describes images: by its suffix or its name, and by the words in it.
 
-    ``suffixes`` begin with a dot, or are whole names. ``format`` is the name of the format here that reads it, None
-    if none does. ``all_of`` and ``any_of`` are words as ``words`` gives them: all of the first and, if there are
-    any, one of the second.
+    ``suffixes`` begin with a dot, or are whole names. ``format`` is the format that reads the file, or None. ``all_of``
+    and ``any_of`` are words as ``words`` returns them: a file needs all of the first and, if there are any, one of the
+    second.
     """
 
     tool: str
@@ -45,7 +45,7 @@ class Sign:
     any_of: frozenset[str] = frozenset()
 
     def fits(self, name: str, found: Collection[str]) -> bool:
-        """True if a file of this name and with these words is of this kind."""
+        """True if a file with this name and these words is of this kind."""
         if not (self.suffixes & {keys.extension(name).lower(), name.lower()}) or not self.all_of.issubset(found):
             return False
         return not self.any_of or not self.any_of.isdisjoint(found)
@@ -97,7 +97,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign("TensorFlow label map", None, ".pbtxt", "item"),
     _sign("MATLAB", None, ".mat"),
 )
-"""Kinds of files that describe images; the first that fits counts."""
+"""Kinds of files that describe images; the first that fits is used."""
 
 TABLES = frozenset({".csv", ".tsv"})
 """Suffixes of tables with columns."""
@@ -114,7 +114,7 @@ MASK_IMAGES = (
         re.compile(r".*_gt(fine|coarse)_((label|instance)(train)?ids|color)\.png", re.IGNORECASE),
     ),
 )
-"""Names of images that only a tool gives to its masks."""
+"""Names of images that only tools use, for masks."""
 
 DOCUMENTS = re.compile(
     r"(readme|licen[sc]e|copying|notice|changelog|changes|authors|citation|contributing|requirements|todo|install)\b.*"
@@ -122,7 +122,7 @@ DOCUMENTS = re.compile(
     r"|(md5|sha1|sha256|sha512|check)sums?(\.txt)?|makefile|dockerfile",
     re.IGNORECASE,
 )
-"""Names of files that people put beside a dataset: they are left out, with a notice."""
+"""Names of documents that people add to a dataset; they are left out, with a notice."""
 
 STRUCTURAL = frozenset(
     {"images", "image", "imgs", "img", "pics", "jpegimages", "pngimages", "jpegs", "jpgs", "pngs", "rgb"}
@@ -162,13 +162,13 @@ MASK_ENDINGS = re.compile(
     r"[-_. ](masks?|labels?|annots?|annotations?|gt|segs?|segmentations?|P|L|labelids|instanceids|color)(_\d+)?$",
     re.IGNORECASE,
 )
-"""What follows the name of an image in the name of its mask."""
+"""Ending of a mask's name after the name of its image."""
 
 _LAST_LETTERS = ("k", "s", "l", "t", "n", "g", "p", "r")
-"""Of the words in ``MASK_ENDINGS``."""
+"""Last letters of the words in ``MASK_ENDINGS``."""
 
 MASK_BEGINNINGS = re.compile(r"^(masks?|labels?|gt|segs?)[-_. ]", re.IGNORECASE)
-"""What comes before the name of an image in the name of its mask."""
+"""Beginning of a mask's name before the name of its image."""
 
 _NEGATED = re.compile(r"(no|non|not|without|un|wo)[-_ ]?", re.IGNORECASE)
 
@@ -187,7 +187,7 @@ _YAML_KEY = re.compile(r"^['\"]?([A-Za-z_][\w-]*)['\"]?\s*:", re.MULTILINE)
 _JSON_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[\[\]{}:,]', re.DOTALL)
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _CLASS = r"\d+(?:\.0*|\.\d+e\+\d+)?"
-"""The number of a class, also as NumPy writes it: 1, 1.0, 1.000e+00."""
+"""Number of a class, also as NumPy writes it: 1, 1.0, 1.000e+00."""
 
 _LINES: Mapping[str, re.Pattern[str]] = {
     "kitti": re.compile(rf"[A-Za-z_]\w*(?: {_NUMBER}){{14,15}}"),
@@ -199,11 +199,11 @@ _LINES_LOOKED_AT = 20
 
 
 def words(suffix: str, head: bytes) -> frozenset[str]:
-    """Return what the first bytes of a file say, as ``Sign`` asks for it.
+    """Return the words in the first bytes of a file, for ``Sign``.
 
-    XML: ``/root`` and the names of elements. JSON: the keys of the object outside, ``.key`` for those of objects in it,
-    ``*[].key`` for those of objects in its lists, ``[].key`` for those of objects in a list outside. Tables: the
-    columns in lower case. YAML: the keys outside. Text: ``lines:kind`` if all lines are of a kind.
+    XML: ``/root`` and the names of elements. JSON: the keys of the outer object, ``.key`` in its objects, ``*[].key``
+    in objects of its lists, ``[].key`` in objects of an outer list. Tables: the columns in lower case. YAML: the outer
+    keys. Text: ``lines:kind`` if all lines are of one kind.
     """
     text = decoded(head)
     if suffix == ".xml":
@@ -225,12 +225,12 @@ def words(suffix: str, head: bytes) -> frozenset[str]:
 
 
 def decoded(head: bytes) -> str:
-    """Return the first bytes of a text, as ``tree.encoding`` tells it; what cannot be decoded is replaced."""
+    """Decode the first bytes of a text by ``tree.encoding``; invalid bytes are replaced."""
     return head.decode(encoding(head), errors="replace")
 
 
 def _json_keys(text: str) -> Iterator[str]:
-    """Yield the keys near the outside of a JSON text, which may be cut."""
+    """Yield the keys of the outer levels of a JSON text, which may be cut."""
     opened, last = "", ""
     for match in _JSON_TOKEN.finditer(text):
         if match[0] in {"{", "["}:
@@ -256,7 +256,7 @@ def _line_kinds(text: str, *, is_whole: bool) -> Iterator[str]:
 
 
 def sign_of(tree: Tree, path: str) -> Sign | None:
-    """Return the kind of a file by its suffix and its first bytes, or None if it is none of them."""
+    """Return the kind of a file by its suffix and its first bytes, or None."""
     suffix = keys.extension(path).lower()
     if suffix not in KINDS:
         return None
@@ -270,12 +270,12 @@ def sign_of(tree: Tree, path: str) -> Sign | None:
 
 
 def has(tree: Tree, name: str, paths: Iterable[str]) -> bool:
-    """Return True if one of these files is of a kind that this format reads; looks into few of them."""
+    """Return True if one of these files is of a kind that this format reads; opens few of them."""
     return first(tree, name, paths) is not None
 
 
 def first(tree: Tree, name: str, paths: Iterable[str]) -> str | None:
-    """Return the first of these files that is of a kind that this format reads, or None; looks into few of them."""
+    """Return the first of these files that is of a kind that this format reads, or None; opens few of them."""
     some = tree.of_suffixes(KINDS) if paths is tree.paths else [p for p in paths if keys.extension(p).lower() in KINDS]
     for path in sorted(some, key=lambda path: (path.count("/"), path))[:_LOOKED_AT]:
         if (sign := sign_of(tree, path)) is not None and sign.format == name:
@@ -288,9 +288,9 @@ def first(tree: Tree, name: str, paths: Iterable[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A file that the format did not read. ``why`` is the evidence that it is about the images, None without any.
+    """A file that the format did not read. ``why`` is the evidence that it is about the images, or None.
 
-    ``tool`` is the name of the tool if nothing here reads its files, ``columns`` the first line of a table.
+    ``tool`` is the name of the tool if no format reads its files, ``columns`` the first line of a table.
     """
 
     path: str
@@ -300,19 +300,19 @@ class Unread:
 
     @property
     def remedy(self) -> str:
-        """What the user may do, but to ignore the file."""
+        """Advice to the user, apart from ignoring the file."""
         if self.tool is not None:
-            return f"nothing here reads files of {self.tool}, so export as COCO, YOLO or VOC, or name another format"
+            return f"files of {self.tool} cannot be read, so export as COCO, YOLO or VOC, or name another format"
         if self.columns is not None:
             return (
-                f"of its columns {self.columns} call that of images file_name and that of classes label, or name the "
-                "format"
+                f"of its columns {self.columns} rename the images' to file_name and the classes' to label, or name "
+                "the format"
             )
         return "name the format"
 
 
 def pattern(unread: Sequence[Unread], others: Collection[str]) -> str:
-    """Return a pattern that ignores these files, and none of the others if possible."""
+    """Return a pattern that ignores these files and, if possible, no others."""
     first = unread[0].path
     name, suffix = first.rpartition("/")[2], keys.extension(first)
     ending = MASK_ENDINGS.search(keys.without_extension(name))
@@ -343,11 +343,11 @@ def judge(tree: Tree, unread: Iterable[str], images: Collection[str]) -> Iterato
 
 
 _NAMED = 10
-"""Notices of files; of more there is a count."""
+"""Largest number of files with a notice each; more are only counted."""
 
 
 def notices(found: Collection[Unread], num_ignored: int) -> list[str]:
-    """Return a sentence for each file that was not read, above ten one with their number."""
+    """Return a sentence for each unread file, or one sentence with the number of more than ten."""
     sentences = [
         f"{keys.printable(each.path)} was not read" + (f", though {each.why}" if each.why is not None else "")
         for each in found
@@ -357,12 +357,12 @@ def notices(found: Collection[Unread], num_ignored: int) -> list[str]:
         sentences = [f"{len(sentences):,} files were not read: {first} …"]
     if num_ignored:
         what = "1 file or folder is" if num_ignored == 1 else f"{num_ignored:,} files and folders are"
-        sentences.append(f"{what} ignored as asked")
+        sentences.append(f"{what} ignored as requested")
     return sentences
 
 
 def of_no_suffix(tree: Tree) -> Iterator[Unread]:
-    """Yield files without a known suffix that are XML of a tool, as of Stanford Dogs; looks into few."""
+    """Yield files without a known suffix that are a tool's XML, like those of Stanford Dogs; opens few."""
     known = KINDS | IMAGES
     some = tree.of_suffixes(suffix for suffix in tree.by_suffix if suffix not in known)
     for path in sorted(some)[:_LOOKED_AT]:
@@ -385,15 +385,15 @@ def _first_line(tree: Tree, path: str) -> str | None:
 
 
 class _Names:
-    """Names of images, to be looked for in texts."""
+    """Names of images, to be found in texts."""
 
     def __init__(self, images: Iterable[str]) -> None:
-        images = sorted(images, reverse=True)  # of several that have one name, the first is shown
+        images = sorted(images, reverse=True)  # of several images with one name, the first is shown
         self.by_stem = {_stem(path): path for path in images}
         self._by_name = {path.rpartition("/")[2]: path for path in images}
 
     def mentioned(self, text: str) -> str | None:
-        """Return which image a text names: by its file name, or by its stem in most of the lines."""
+        """Return evidence that a text names images, by file name or by stem in most of its lines, or None."""
         lines = [line for line in text.splitlines() if line.strip()]
         if _are_checksums(lines):
             return None
@@ -424,7 +424,7 @@ def _stem(path: str) -> str:
 
 
 def ends_as_mask(stem: str) -> bool:
-    """True if a name without its suffix has an ending of masks."""
+    """True if a name without its suffix has the ending of a mask."""
     if not stem.lower().rstrip("0123456789_").endswith(_LAST_LETTERS):
         return False  # most names end here, and searching takes five times as long
     return MASK_ENDINGS.search(stem) is not None
@@ -438,10 +438,10 @@ def _may_be_mask(path: str) -> bool:
 
 
 def masks_among(images: Collection[str]) -> Iterator[Unread]:
-    """Yield images that are likely masks of others, each with the evidence.
+    """Yield images that are probably masks of others, each with the evidence.
 
-    Such are: one whose name less a mask's ending or beginning is another's, and one in a folder of masks that has the
-    name of an image outside of it. A folder ``mask`` beside ``no_mask`` is a class.
+    An image is one if its name without a mask's ending or beginning is another's, or if it is in a folder of masks and
+    shares its name with an image outside it. A folder ``mask`` next to ``no_mask`` is a class.
     """
     suspects = [path for path in images if _may_be_mask(path)]
     if not suspects:

@@ -1,15 +1,14 @@
-"""Walk a dataset folder once; find, read and refuse files below its root.
+"""Files of a dataset folder: found in one walk, read and refused below its root.
 
-- **Left out in silence** is what is not the user's: hidden files and folders, the files of file browsers (``LITTER``),
-  and the description and manifest that an expansion writes into its root.
-- **Links** are followed, to files and to folders, wherever they lead; one that leads back to a folder it is in is
-  refused. Whoever accepts paths from strangers has to confine them.
-- A name that is not UTF-8, and a folder that cannot be listed, are refused.
-- **Paths in annotation files** are looked up among the files that were found (``Tree``) and never handed to the
+- **Skipped silently** is what is not the user's: hidden files and folders, the files of file browsers (``LITTER``), and
+  the description and manifest that an expansion writes into its root.
+- **Links** are followed, to files and to folders, wherever they lead. A link that leads back to a folder around it is
+  refused. A caller that accepts untrusted paths has to confine them.
+- A name that is not UTF-8 is refused, and so is a folder that cannot be listed.
+- **Paths in annotation files** are looked up among the files that were found (``Tree``) and never passed to the
   operating system. So none leads out of the root, except through a link.
 
-``Watch`` ends a scan with the name of a file or folder that takes too long: a disk that does not answer would hold it
-for ever.
+``Watch`` ends a scan that hangs on a file or folder, such as on a disk that does not answer, and names it.
 """
 
 import os
@@ -29,28 +28,28 @@ from augment.formats.tree import Folder, Tree, join
 
 
 class Watch:
-    """Each thread of a scan says what it is at; another thread, which cannot hang, checks how long already."""
+    """Monitor of a scan: each thread reports its current file, and a thread that cannot hang checks for how long."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._at: dict[int, tuple[str, float]] = {}
 
     def at(self, path: str) -> None:
-        """This thread begins with a file or folder; ``path`` is relative to the dataset's root."""
+        """Report that this thread begins with a file or folder; ``path`` is relative to the dataset's root."""
         self._at[threading.get_ident()] = (path, time.monotonic())
 
     def done(self) -> None:
-        """This thread is at nothing that could take too long."""
+        """Report that this thread is not at a file."""
         self._at.pop(threading.get_ident(), None)
 
     def check(self) -> None:
-        """Raise DatasetError, with the path, where something takes too long."""
+        """Raise DatasetError with the path if a file takes too long."""
         now = time.monotonic()
         for path, since in list(self._at.values()):
             if now - since > self.timeout_s:
                 raise DatasetError(
                     f"reading {path or 'the root'} has not ended within {self.timeout_s:g} s "
-                    "(AUGMENT_RECORD_TIMEOUT_S), so the scan was given up; remove it or see to its disk, then register "
+                    "(AUGMENT_RECORD_TIMEOUT_S), so the scan was aborted; remove it or check its disk, then register "
                     "the dataset again"
                 )
 
@@ -60,7 +59,7 @@ _listing: ContextVar[Watch | None] = ContextVar("_listing", default=None)
 
 @contextmanager
 def watching(watch: Watch | None) -> Iterator[None]:
-    """While a format lists files: whatever it reads on the way, ``at`` tells this watch of it."""
+    """Let ``at`` report to this watch while a format lists files."""
     token = _listing.set(watch)
     try:
         yield
@@ -71,7 +70,7 @@ def watching(watch: Watch | None) -> Iterator[None]:
 
 
 def at(path: str) -> None:
-    """A format begins with a folder, or with a file of annotations; ``path`` is relative to the dataset's root."""
+    """Report that a format begins with a folder or an annotation file; ``path`` is relative to the dataset's root."""
     watch = _listing.get()
     if watch is not None:
         watch.at(path)
@@ -80,20 +79,20 @@ def at(path: str) -> None:
 SPLIT_NAMES = frozenset(
     {"train", "training", "val", "valid", "validation", "dev", "eval", "evaluation", "test", "testing"}
 )
-"""Those that Hugging Face's ``imagefolder`` knows."""
+"""Names of splits, as Hugging Face's ``imagefolder`` knows them."""
 
 LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"})
-"""Names, compared without case, that file browsers and systems leave behind; hidden ones (``.DS_Store``) need none."""
+"""Names of files that file browsers leave behind, in lower case; hidden files (``.DS_Store``) are skipped anyway."""
 
 OF_EXPANSION = re.compile(r"expansion\.json|manifest-\d{5,}\.parquet")
-"""What an expansion lays into its root beside the dataset that it writes."""
+"""Names of the files that an expansion writes into its root next to the dataset."""
 
 
 def grow(root: Path, listing: Listing, *, max_files: int | None = None) -> Tree:
-    """Find every file below ``root``, outer folders before inner ones, in the order of their names; opens none.
+    """Find every file below ``root``, outer folders before inner ones, sorted by name; opens none.
 
-    Files are counted in ``listing``, and what is refused on the way is added to it; the names that come are UTF-8.
-    What fits one of the listing's patterns to ignore is left out. Raises DatasetError if the root cannot be listed or
+    Files are counted in ``listing``, and refused files are added to it; the names in the tree are UTF-8. Files that
+    match one of the listing's patterns to ignore are left out. Raises DatasetError if the root cannot be listed or
     there are more than ``max_files`` files, StorageError.
     """
     tree = Tree(root)
@@ -116,7 +115,7 @@ def grow(root: Path, listing: Listing, *, max_files: int | None = None) -> Tree:
 
 
 def head(path: Path, num_bytes: int) -> bytes:
-    """The beginning of a file, to see what it is; empty where it cannot be read or is a pipe, a device, a folder."""
+    """Return the beginning of a file; empty if it cannot be read or is a pipe, a device or a folder."""
     try:
         return read.read_file(path, max_bytes=num_bytes - 1).data
     except (OSError, read.NotAFileError):
@@ -126,12 +125,15 @@ def head(path: Path, num_bytes: int) -> bytes:
 def _enter(
     listing: Listing, tree: Tree, path: str, above: frozenset[tuple[int, int]]
 ) -> tuple[Folder, frozenset[tuple[int, int]]] | None:
-    """A folder, and the identities (device, inode) of those that it lies in and its own; None where it is refused."""
+    """List a folder, or refuse it and return None.
+
+    The set holds the identities (device, inode) of the folder and those around it.
+    """
     at(keys.printable(path))
     try:
         identity = _identity(tree.root / path)
         if identity in above:
-            refuse(listing, path, Reason.UNREADABLE, "a link that leads back to a folder that it lies in")
+            refuse(listing, path, Reason.UNREADABLE, "a link that leads back to a folder around it")
             return None
         return _contents(tree, path, listing.ignore), above | {identity}
     except OSError as error:
@@ -165,7 +167,7 @@ def _contents(tree: Tree, path: str, ignore: Sequence[str]) -> Folder:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads round in a circle or through a closed folder: reading it as a file will say so
+    except OSError:  # a circular link or one through a closed folder: reading it as a file gives the error
         return False
 
 
@@ -179,7 +181,7 @@ def _in_utf8(listing: Listing, folder: Folder) -> Iterator[str]:
 
 
 class Lazily(Mapping[int, Described]):
-    """What is known of each of some files, made when it is asked for."""
+    """Mapping from indices of files to their descriptions, computed on request."""
 
     def __init__(self, number: int, describe: Callable[[int], Described]) -> None:
         self._number = number
@@ -198,7 +200,7 @@ class Lazily(Mapping[int, Described]):
 
 
 def confined(base: str, path: str) -> str | None:
-    """A path that a file in the folder ``base`` writes, relative to the root; None where it leads out of the root."""
+    """Return a path written in a file of folder ``base``, relative to the root; None if it leads out of the root."""
     joined = posixpath.normpath(posixpath.join(base, path))
     if joined == ".":
         return ""
@@ -208,7 +210,7 @@ def confined(base: str, path: str) -> str | None:
 def named(paths: Collection[str], base: str, name: str) -> str | None:
     """Return the one of these paths that a file in the folder ``base`` calls ``name``, or None.
 
-    Its parts may have backslashes between them, as tools on Windows write them.
+    Its parts may be separated by backslashes, as tools on Windows write them.
     """
     for spelled in (name, name.replace("\\", "/")):
         path = confined(base, spelled)
@@ -218,7 +220,7 @@ def named(paths: Collection[str], base: str, name: str) -> str | None:
 
 
 def split_of(folders: Iterable[str]) -> str | None:
-    """The name of a split among the parts of a path, the first there is; None where there is none."""
+    """Return the first part of a path that is the name of a split, or None."""
     return next((name for name in folders if name.lower() in SPLIT_NAMES), None)
 
 
@@ -232,13 +234,13 @@ def by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def above(path: str) -> Iterator[str]:
-    """Yield the folders that a path lies in, the innermost first, without the root."""
+    """Yield the folders around a path, the innermost first, without the root."""
     while path := path.rpartition("/")[0]:
         yield path
 
 
 def add_images(listing: Listing, paths: Iterable[str], split: str | None, describe: Callable[[str], Described]) -> None:
-    """Add images of one split, sorted by folder and name; ``describe`` is called with a path when it is its turn."""
+    """Add images of one split, sorted by folder and name; ``describe`` is called for each path on request."""
     for folder, unsorted in sorted(by_folder(paths).items(), key=lambda item: item[0].encode()):
         names = tuple(sorted(unsorted, key=str.encode))
         prefix = f"{folder}/" if folder else ""
@@ -247,7 +249,7 @@ def add_images(listing: Listing, paths: Iterable[str], split: str | None, descri
 
 
 def add_described(listing: Listing, images: Iterable[tuple[str, str | None, Described]]) -> None:
-    """Add images in this order, each with its split and what is known of it."""
+    """Add images in this order, each with its split and description."""
     groups: dict[tuple[str, str | None], dict[str, Described]] = {}
     for path, split, described in images:
         folder, _, name = path.rpartition("/")
@@ -258,11 +260,11 @@ def add_described(listing: Listing, images: Iterable[tuple[str, str | None, Desc
 
 
 def add_misplaced(listing: Listing, paths: Iterable[str], why: str) -> None:
-    """Add files that belong nowhere, sorted by path; ``why`` refuses those that are images."""
+    """Add files without a place in the layout, sorted by path; those that are images are refused with ``why``."""
     folders = by_folder(sorted(paths, key=str.encode))
     listing.groups += [FileGroup(folder, tuple(names), misplaced=why) for folder, names in folders.items()]
 
 
 def refuse(listing: Listing, path: str, reason: Reason, detail: str) -> None:
-    """Add one refused file; what is printed of its path is one line."""
+    """Add one refused file; its path is printable and on one line."""
     listing.refused.append(RefusedPath(keys.printable(path), reason, detail))

@@ -1,15 +1,14 @@
-"""The folder format: images in class folders, or in one folder, or either below ``train/ val/ test/``.
+"""Folder format: images in class folders, or in one folder, or either below ``train/ val/ test/``.
 
-Layout, from the folders' names alone:
+The layout follows from the folders' names alone:
 
-- **Splits.** Where every folder in the root has the name of a split (``files.SPLIT_NAMES``, in any case), each is one,
-  under its own name. Two or more such folders beside others are ambiguous, which is an error; one alone beside others
-  (the class *train* among vehicles) is a class like them.
-- **Classes.** The first folder below the split (or the root) that an image lies in is its class, however deep it
-  lies. A folder without a usable image is no class: empty folders survive neither git nor most archives. An image
-  beside class folders has no class; where no image has one, the dataset has none. Images beside splits are refused.
-- **Every other file** that is no usable image is refused by name. What is left out in silence, and what becomes of
-  links, is said in ``files``.
+- **Splits.** If every folder in the root has the name of a split (``files.SPLIT_NAMES``, in any case), each is a split
+  with its own name. Two or more such folders among others are ambiguous, which is an error. A single one (the class
+  *train* among vehicles) is a class like the others.
+- **Classes.** An image's class is the first folder below the split (or the root), however deep the image is. A folder
+  without a usable image is not a class, because neither git nor most archives keep empty folders. An image outside the
+  class folders has no class; if no image has one, the dataset has none. Images outside the splits are refused.
+- **Every other file** that is not a usable image is refused by name. See ``files`` for skipped files and for links.
 """
 
 from collections import Counter
@@ -33,11 +32,11 @@ class ClassFolders(FolderFormat):
     writes = frozenset({"label"})
 
     def recognise(self, tree: Tree) -> bool:
-        """Any folder may be one; ``find`` refuses what it is not."""
+        """Return True: any folder may be in this format, and ``find`` refuses files that do not fit."""
         return True
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List what may be a record. Raises DatasetError if the folders do not tell splits or classes."""
+        """List the files that may be records. Raises DatasetError if the folders do not determine splits or classes."""
         holders = [folder for folder in tree.folders if any(map(is_image, folder.files))]
         are_classes = _only_structure(holders)
         if are_classes and not listing.is_named and not any(evidence.masks_among(list(tree.images()))):
@@ -50,7 +49,7 @@ class ClassFolders(FolderFormat):
         inside = {folder.path: below(folder.parts) for folder in tree.folders}
         tops = sorted({parts[0] for folder in holders if (parts := inside[folder.path])})
         listing.splits = splits(tree.root, tops)
-        beside = f"it lies beside the splits {', '.join(listing.splits)}; move it into one" if listing.splits else None
+        beside = f"it is outside the splits {', '.join(listing.splits)}; move it into one" if listing.splits else None
         for folder in tree.folders:
             names = tuple(name for name in folder.files if _may_be_image(name))
             if not names:
@@ -69,9 +68,9 @@ class ClassFolders(FolderFormat):
     def image_path(self, output: Output) -> str:
         """Return the path in the folder of its class, below that of its split.
 
-        The class may be the first part of the key already, if this format was read. The folders of an image without a
-        class become part of its name, because they would be read as its class. Raises DatasetError if a class cannot
-        be the name of a folder.
+        The class may already be the first part of the key, if this format was read. For an image without a class, the
+        folders become part of the file name, because they would be read as its class. Raises DatasetError if a class
+        cannot be the name of a folder.
         """
         name = output.class_name
         if name is None:
@@ -89,17 +88,17 @@ def _named(folder: str, names: Sequence[str]) -> Lazily:
 
 
 def _may_be_image(name: str) -> bool:
-    """True unless the name says that a file is a text or describes something; it is opened to see what it is."""
+    """True unless the name is that of a text or a description; the content then decides."""
     return is_image(name) or not (evidence.DOCUMENTS.fullmatch(name) or keys.extension(name).lower() in evidence.KINDS)
 
 
 def _below_structure(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the folders on the way, less the first ones that only structure the dataset."""
+    """Return the folders of a path without the first ones that only structure the dataset."""
     return tuple(dropwhile(evidence.is_structural, parts))
 
 
 def _only_structure(holders: Sequence[Folder]) -> bool:
-    """True if all images are in several folders that only structure, and each has a name of its own."""
+    """True if all images are in several purely structural folders, and no two share a name."""
     tops = {next((part for part in folder.parts if part.lower() not in files.SPLIT_NAMES), "") for folder in holders}
     if len(tops) < 2 or not all(map(evidence.is_structural, tops)):
         return False
@@ -108,13 +107,13 @@ def _only_structure(holders: Sequence[Folder]) -> bool:
 
 
 def splits(root: Path, folders: Sequence[str]) -> tuple[str, ...]:
-    """Which of the folders in a root are splits: all, or none. Raises DatasetError where that is ambiguous."""
+    """Return the folders in a root that are splits: all, or none. Raises DatasetError if they are ambiguous."""
     found = tuple(name for name in folders if name.lower() in files.SPLIT_NAMES)
     others = [keys.printable(name) for name in folders if name not in found]
     if len(found) > 1 and others:
         raise DatasetError(
-            f"{root} holds the splits {', '.join(found)} and beside them {', '.join(others[:3])}"
-            f"{' …' if len(others) > 3 else ''}: move these elsewhere, or give the folder of one split"
+            f"{root} holds the splits {', '.join(found)} and the folders {', '.join(others[:3])}"
+            f"{' …' if len(others) > 3 else ''}: move the latter elsewhere, or give the folder of one split"
         )
     return () if others else found
 

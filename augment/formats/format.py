@@ -1,9 +1,9 @@
-"""Format: the interface of every dataset format. What it finds, before any image is opened, and what it writes.
+"""Interface of every dataset format: finding files before any image is opened, and writing a dataset.
 
-Where each image is a file (``FolderFormat``), the format gives the paths of the image and its mask and the files next
-to it; where images are packed into files (``ShardFormat``), it packs the outputs of one shard. Files that describe the
-whole dataset are written last (``closing``). All of it is a function of the arguments: no time, no host, no order of
-calls.
+If each image is a separate file (``FolderFormat``), the format gives the paths of the image and its mask and the files
+next to it. If images are packed into files (``ShardFormat``), it packs the outputs of one shard. Files that describe
+the whole dataset are written last (``closing``). All results are functions of the arguments: no time, no host, no order
+of calls.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ from augment.samples.annotations import NOTHING, Annotations
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
-    """Where something lies inside of a file: see ``read.read_part``; None is a size that only reading tells."""
+    """Position of data inside a file: see ``read.read_part``. A size of None is only known once the data are read."""
 
     offset: int
     size_bytes: int | None
@@ -27,7 +27,7 @@ class FileSlice:
 
 @dataclass(frozen=True, slots=True)
 class MaskPlace:
-    """Where an image's mask lies; ``path`` is relative to the root."""
+    """Path of an image's mask, relative to the root, and its position in that file."""
 
     path: str
     part: FileSlice | None = None
@@ -35,14 +35,14 @@ class MaskPlace:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a format knows of one file beyond its place.
+    """A format's knowledge of one file beyond its path.
 
-    ``named`` is the path that the record goes by: its key is that path less split and extension. Where None it is the
-    file's own. ``class_name`` beats the group's. ``problem`` refuses the record (Reason.ANNOTATION) and says why.
+    ``named`` is the path that gives the record's key, without split and extension; None means the file's own.
+    ``class_name`` takes precedence over the group's. ``problem`` refuses the record (Reason.ANNOTATION) with this text.
 
-    ``annotate`` stands for ``annotations`` where these follow from the image's size or should not wait in memory: it
-    is called with height and width when they are known, in a thread of the scan, perhaps more than once. It refuses the
-    record by a ValueError, whose text is a problem; None where nothing is said of it.
+    ``annotate`` replaces ``annotations`` if these depend on the image's size or should not be kept in memory. It is
+    called with height and width once they are known, in a thread of the scan, perhaps more than once. A ValueError from
+    it refuses the record with its text; it returns None for an image without annotations.
     """
 
     annotations: Annotations | None = None
@@ -58,10 +58,10 @@ class Described:
 class FileGroup:
     """Files of one folder, which share split and class.
 
-    ``folder`` is relative to the root, empty for the root itself; where images lie inside of a file, it is that file,
-    and ``names`` are the names of its members. ``split`` is the name of the split, with which the names that records go
-    by begin, or None. ``misplaced`` tells that an image among them belongs nowhere, and why. ``described`` holds, by
-    the places in ``names``, what is known of an image beyond that; formats without annotations have none.
+    ``folder`` is relative to the root, empty for the root itself. For images inside a file, ``folder`` is that file and
+    ``names`` are its members. ``split`` is the name of the split, with which the records' names begin, or None.
+    ``misplaced`` refuses the images among them with this text. ``described`` maps indices in ``names`` to the images'
+    descriptions; formats without annotations have none.
     """
 
     folder: str
@@ -74,7 +74,7 @@ class FileGroup:
 
 @dataclass(frozen=True, slots=True)
 class RefusedPath:
-    """A file or folder that cannot be used; ``path`` is relative to the root and printable."""
+    """File or folder that cannot be used; ``path`` is relative to the root and printable."""
 
     path: str
     reason: Reason
@@ -83,17 +83,17 @@ class RefusedPath:
 
 @dataclass(slots=True)
 class Listing:
-    """Every file that may be a record. ``splits`` are the names of the splits, those without a file too.
+    """Every file that may be a record. ``splits`` are the names of the splits, including those without files.
 
-    ``classes`` are the names of classes in the order that their indices have, where the format says so; else they are
-    those that occur, sorted. ``num_mask_values`` bounds the values of masks, beside 255 (which many call "ignore").
-    ``mask_legend`` says what stands for each class in mask files; empty if they hold indices.
-    ``details`` goes into the manifest's summary, and comes back to the format when it writes.
+    ``classes`` are the names of classes by index, if the format lists them, or else those that occur, sorted.
+    ``num_mask_values`` bounds the values of masks, apart from 255 (which many call "ignore"). ``mask_legend`` maps
+    values of mask files to classes; empty if they hold indices. ``details`` is kept in the manifest's summary for the
+    format when it writes.
 
-    ``read`` are the files that the format took its annotations from, or knows to say nothing of images: what is neither
-    there nor in a group nor refused was not read, which ``evidence`` judges. ``is_named`` is True if the user named the
-    format; then folders and files are what that format makes of them. ``notices`` are sentences for the
-    user. ``ignore`` are the patterns of files that were not listed at all.
+    ``read`` are the files that the format took its annotations from, or knows to be unrelated to images. A file that is
+    neither there nor in a group nor refused was not read, and ``evidence`` judges it. ``is_named`` is True if the user
+    named the format. ``notices`` are sentences for the user. ``ignore`` are the patterns of files that were not listed
+    at all.
     """
 
     splits: tuple[str, ...] = ()
@@ -115,9 +115,9 @@ class Listing:
 class Output:
     """One image of an expansion. ``copy`` is None for a record's own, unchanged image.
 
-    ``key`` is relative to the split. ``extension`` is that of the image's file, without a dot; it is empty where the
-    key holds it already (of two originals that differ by their extension only). ``height`` and ``width`` are the
-    output's, ``class_name`` is the image's single class.
+    ``key`` is relative to the split. ``extension`` is that of the image's file, without a dot; it is empty if the key
+    already includes it (two originals differ by their extension only). ``height`` and ``width`` are the output's,
+    ``class_name`` is the image's single class.
     """
 
     key: str
@@ -132,18 +132,18 @@ class Output:
 
     @property
     def name(self) -> str:
-        """The key with the number of the copy: what a file is called, less its extension."""
+        """Key with the number of the copy: the name of a file without its extension."""
         return self.key if self.copy is None else f"{self.key}__{self.copy}"
 
     @property
     def file_name(self) -> str:
-        """The name with the extension."""
+        """Name with the extension."""
         return f"{self.name}.{self.extension}" if self.extension else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """An output with its bytes: the encoded image, and its mask as PNG."""
+    """Output with its bytes: the encoded image, and its mask as PNG."""
 
     output: Output
     image: bytes
@@ -152,9 +152,9 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class OutputDataset:
-    """What a format may know of the dataset that it writes. ``details`` are those of the format that was read.
+    """Facts about the dataset that a format writes. ``details`` are those of the format that was read.
 
-    ``source_format`` says which that was: only a format that reads its own ``details`` may look into them. ``targets``
+    ``source_format`` is the name of that format; only a format that reads its own ``details`` may use them. ``targets``
     are names of ``Sample``'s fields.
     """
 
@@ -168,7 +168,7 @@ class OutputDataset:
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file to be written: its path relative to the output folder, and its bytes."""
+    """File to write: its path relative to the output folder, and its bytes."""
 
     path: str
     data: bytes
@@ -176,14 +176,14 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class StreamedFile:
-    """A file that is written piece by piece, because it describes every output and may be large."""
+    """File that is written piece by piece, because it describes every output and may be large."""
 
     path: str
     pieces: Iterator[bytes]
 
 
 class Format(ABC):
-    """A dataset format: finds the files of a dataset, and says where the files of an expansion go.
+    """Dataset format: finds the files of a dataset, and chooses the paths of an expansion's files.
 
     ``writes`` names the targets (fields of ``Sample``) that it can hold; an expansion of a dataset with others is
     refused. Subclasses are ``FolderFormat`` and ``ShardFormat``.
@@ -192,30 +192,30 @@ class Format(ABC):
     name: ClassVar[str]
     writes: ClassVar[frozenset[str]]
     tells_crowds: ClassVar[bool] = True
-    """False if a crowd (COCO's ``iscrowd``) is written as any other object."""
+    """False if a crowd (COCO's ``iscrowd``) is written like any other object."""
 
     @abstractmethod
     def recognise(self, tree: Tree) -> bool:
-        """Return True if there is evidence that a dataset of unnamed format is of this one; open little."""
+        """Return True if there is evidence that a dataset is in this format; opens few files."""
 
     @abstractmethod
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the files that may be records; open no image. Raises DatasetError if the layout is ambiguous.
+        """List the files that may be records; opens no image. Raises DatasetError if the layout is ambiguous.
 
-        ``max_files`` bounds images that are packed into files; the files are counted already.
+        ``max_files`` bounds images that are packed into files; the files are already counted.
         """
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """Return the files that describe all of it, written last; ``outputs()`` begins at the first output each time.
+        """Return the files that describe the whole dataset, written last.
 
-        Outputs come sorted by (split, UTF-8 key, copy), the unchanged original last among a key's. The pieces of each
-        file are consumed before the next file is asked for.
+        Each call of ``outputs`` starts at the first output. Outputs are sorted by (split, UTF-8 key, copy), with the
+        unchanged original last among a key's. The pieces of each file are consumed before the next file is requested.
         """
         return iter(())
 
 
 class FolderFormat(Format):
-    """A format in which each image is a file of its own."""
+    """Format in which each image is a separate file."""
 
     def image_path(self, output: Output) -> str:
         """Return the path of an image below the output folder; different outputs never share a path."""
@@ -226,12 +226,12 @@ class FolderFormat(Format):
         raise TypeError(f"the format {self.name} has no path for the mask of {output.name}")
 
     def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
-        """Return the files beside one image: its annotations, if they are a file of their own."""
+        """Return the files that belong to one image, such as its annotations if they are a separate file."""
         return ()
 
 
 class ShardFormat(Format):
-    """A format in which the outputs of a shard are packed into one file."""
+    """Format in which the outputs of a shard are packed into one file."""
 
     @abstractmethod
     def pack(self, outputs: Sequence[Packed], whole: OutputDataset, *, split: str | None, index: int) -> WrittenFile:

@@ -1,14 +1,14 @@
-"""The ``imagefolder`` format of Hugging Face's ``datasets``: images with ``metadata.jsonl`` or ``metadata.csv``.
+"""Hugging Face's ``imagefolder`` format: images with ``metadata.jsonl`` or ``metadata.csv``.
 
 Each row describes one image, whose path relative to the table's folder is ``file_name``. A table describes the images
-in its folder and below; there is one in the root, or one for each split. Of the other columns:
+in its folder and below; there is one in the root, or one for each split. The other columns:
 
 - ``label``: the class, by name or number; ``labels``: several, as a list of names or an object of shares.
 - ``objects``: ``bbox`` with [x, y, width, height] in pixels, and ``categories`` (or ``category``, ``label``,
-  ``labels``), by name or number; every further list of the same length is an attribute of each box. Or one object for
-  each box.
-- ``mask_file_name``: a mask, relative to the table's folder too.
-- Everything else is carried along. In a CSV file it is text, and ``objects`` and ``labels`` are JSON.
+  ``labels``), by name or number; every further list of the same length is an attribute of each box. It may also be a
+  list with one object for each box.
+- ``mask_file_name``: a mask, also relative to the table's folder.
+- All others are carried over. In a CSV file they are text, and ``objects`` and ``labels`` are JSON.
 
 Splits are those of the folder format. An image that no row names is refused by name.
 """
@@ -32,13 +32,13 @@ from augment.samples.annotations import NOTHING, Annotations
 from augment.validation import quoted
 
 _OF_IMAGES = ("file_name", "label", "labels", "objects", "mask_file_name")
-"""Columns with a meaning; the others are carried along."""
+"""Columns with a meaning; the others are carried over."""
 _CATEGORIES = ("categories", "category", "labels", "label")
 _DECIMALS = 6
 
 
 class MetadataRow(NamedTuple):
-    """A row: the number of its last line, its columns, and its text where that is JSON."""
+    """A row: the number of its last line, its columns, and its text if that is JSON."""
 
     line: int
     columns: Mapping[str, Any]
@@ -46,24 +46,24 @@ class MetadataRow(NamedTuple):
 
 
 def of_jsonl(text: str) -> Iterator[MetadataRow]:
-    """Each line that is not blank. Raises ValueError, which names the line."""
+    """Yield the row of each line that is not blank. Raises ValueError with the line."""
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number} is no JSON ({error}); each line is one object") from error
+            raise ValueError(f"line {number} is not JSON ({error}); each line is one object") from error
         if not isinstance(row, dict):
-            raise _wrong(f"line {number} is no object; each line is one, with file_name")
+            raise _wrong(f"line {number} is not an object; each line is one, with file_name")
         yield MetadataRow(number, row, line)
 
 
 def of_csv(text: str) -> Iterator[MetadataRow]:
-    """Each row, its cells by the names of their columns; empty ones are left out.
+    """Yield each row, its cells by the names of their columns; empty cells are left out.
 
-    ``objects`` and ``labels`` are read as JSON. Raises ValueError, which names the line, or columns of boxes: these
-    would be carried along.
+    ``objects`` and ``labels`` are read as JSON. Raises ValueError with the line, or with columns of boxes, which would
+    otherwise be carried over.
     """
     first = text.partition("\n")[0]
     names = {each: [cell.strip(' "\r') for cell in first.split(each)] for each in ",;\t"}
@@ -73,8 +73,8 @@ def of_csv(text: str) -> Iterator[MetadataRow]:
         header = next(reader, [])
         if boxes := columns.box_names(header):
             raise ValueError(
-                f"its columns {', '.join(boxes)} are boxes, which this format has in objects; call the table "
-                f"labels.csv, and it is read as csv"
+                f"its columns {', '.join(boxes)} are boxes, which this format has in objects; rename the table to "
+                "labels.csv to read it as csv"
             )
         for cells in reader:
             if not cells:
@@ -91,7 +91,7 @@ def of_csv(text: str) -> Iterator[MetadataRow]:
 
 
 def read(row: Mapping[str, Any]) -> tuple[str | None, Annotations]:
-    """The class of a row's image, and what else is said of it. Raises ValueError."""
+    """Return the class of a row's image, and its other annotations. Raises ValueError."""
     members: dict[str, Any] = {}
     label, several = row.get("label"), row.get("labels")
     if isinstance(label, list | dict) and several is None:
@@ -109,13 +109,13 @@ def read(row: Mapping[str, Any]) -> tuple[str | None, Annotations]:
     return None if label is None else _name(label, "label"), said
 
 
-def read_again(text: str, height: int, width: int) -> Annotations:  # noqa: ARG001 - what ``Described.annotate`` takes
-    """What a row says, of which only the text was kept: with five boxes it takes 1 kB so, else 3.3 (measured)."""
+def read_again(text: str, height: int, width: int) -> Annotations:  # noqa: ARG001 - the signature of ``Described.annotate``
+    """Parse a row of which only the text was kept: with five boxes this takes 1 kB instead of 3.3 kB (measured)."""
     return read(json.loads(text))[1]
 
 
 def written(said: Annotations, whole: OutputDataset, *, soft: bool) -> dict[str, Any]:
-    """The columns of a row, less those of paths and the single class. ``soft``: labels are an object of shares."""
+    """Return the columns of a row without its paths and its single class. ``soft``: labels are an object of shares."""
     row: dict[str, Any] = {}
     if "labels" in whole.targets and said.labels is not None:
         row["labels"] = dict(sorted(said.labels.items())) if soft else sorted(said.labels)
@@ -187,7 +187,7 @@ def _shares(value: object) -> dict[str, Any]:
 
 
 def _name(value: object, what: str) -> str:
-    """The name of a class that is given by name or number."""
+    """Return the name of a class that is given by name or number."""
     if isinstance(value, str) and value:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -203,7 +203,7 @@ TABLES = ("metadata.jsonl", "metadata.csv")
 
 
 class ImageFolder(FolderFormat):
-    """Hugging Face `imagefolder`: images beside metadata.csv or metadata.jsonl."""
+    """Hugging Face `imagefolder`: images with metadata.csv or metadata.jsonl."""
 
     name = "imagefolder"
     writes = frozenset({"label", "labels", "boxes", "mask"})
@@ -217,7 +217,7 @@ class ImageFolder(FolderFormat):
         )
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the images that the tables name, and those that they don't. Raises DatasetError, StorageError."""
+        """Add the images that the tables name, and refuse the others. Raises DatasetError, StorageError."""
         found, root = tree, tree.root
         tables = sorted(path for path in found.paths if path.rpartition("/")[2] in TABLES)
         if not tables:
@@ -225,7 +225,7 @@ class ImageFolder(FolderFormat):
         folders = [table.rpartition("/")[0] for table in tables]
         twice = next((folder for folder in folders if folders.count(folder) > 1), None)
         if twice is not None:
-            raise DatasetError(f"{root / twice} holds {' and '.join(TABLES)}; leave one of them")
+            raise DatasetError(f"{root / twice} holds {' and '.join(TABLES)}; remove one of them")
         named = TableImages(found, used=set(tables))
         for table, folder in zip(tables, folders, strict=True):
             for row in _rows(found, table):
@@ -233,11 +233,11 @@ class ImageFolder(FolderFormat):
         named.fill(listing, tables[0].rpartition("/")[2])
 
     def mask_path(self, output: Output) -> str:
-        """Beside its image."""
+        """Return a path next to its image."""
         return join(output.split or "", _mask_name(output))
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """``metadata.jsonl``, one for each split that has an output."""
+        """Yield ``metadata.jsonl``, one for each split with outputs."""
         soft = "labels" in whole.targets and any(
             share != 1 for output in outputs() for share in (output.annotations.labels or {}).values()
         )

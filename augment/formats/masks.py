@@ -1,4 +1,4 @@
-"""The ``masks`` format: a folder of images and one of masks, or both in one folder, told by the files' names.
+"""Masks format: a folder of images and one of masks, or both in one folder, distinguished by file names.
 
     images/a.jpg        masks/a.png           one pair of folders, in the root
     train/images/…      train/masks/…         a pair in each split
@@ -8,15 +8,15 @@
 
 - **Folders of images** are called ``images`` (or as in ``_IMAGES``), those of masks ``masks``, ``labels``,
   ``annotations``, ``SegmentationClass`` (``_MASKS``), compared without case. A record's name is the path of its image
-  less that folder: ``train/images/a.jpg`` is the record ``a`` of ``train``.
-- **A pair** has the same place below both: the mask's name is the image's, with or without its extension, or with an
-  ending of ``evidence.MASK_ENDINGS`` (``a_mask.png``; the image may be ``a_sat.jpg`` too). An image without a mask, one
-  with two, and a mask without an image are refused by name. A test split may have images without masks, if none there
-  has one.
-- **In one folder** a mask is an image whose name less such an ending is another's. Folders are no classes then.
-- **Masks** hold class indices, or what a file of names lists: see ``augment.images.masks``. Names are in a file of
-  ``_NAMES``, in the root or next to the masks; then an index beyond them, other than 255, is refused. Where each name
-  has a value or a colour, these are the masks' legend.
+  without that folder: ``train/images/a.jpg`` is the record ``a`` of ``train``.
+- **A pair** has the same path below both folders. The mask's name is the image's, with or without its extension, or
+  with an ending of ``evidence.MASK_ENDINGS`` (``a_mask.png``; the image may also be ``a_sat.jpg``). An image without a
+  mask, one with two, and a mask without an image are refused by name. A test split may have images without masks, if
+  none of them has one.
+- **In one folder** a mask is an image whose name without such an ending is another's. Folders are not classes then.
+- **Masks** hold class indices, or the values of a file of names: see ``augment.images.masks``. Names are in a file of
+  ``_NAMES``, in the root or next to the masks; then any larger index except 255 is refused. If each name has a value or
+  a colour, these are the masks' legend.
 """
 
 import csv
@@ -41,7 +41,7 @@ _NAMES = (
     *("classes.txt", "codes.txt", "labels.txt", "labelmap.txt", "label_colors.txt", "class_dict.csv"),
     *("class_dict_seg.csv", "labels_class_dict.csv", VALUES_FILE, "class_names.txt"),
 )
-"""In this order; the one in the root counts before one beside the masks."""
+"""Files of class names, in order of preference; one in the root is preferred to one next to the masks."""
 _MAX_BYTES = 2**20
 _PNG_HEAD_BYTES = 32
 _COLOUR = r"(?P<red>\d{1,3})[\s,]+(?P<green>\d{1,3})[\s,]+(?P<blue>\d{1,3})"
@@ -54,7 +54,7 @@ _LINES = (
     re.compile(r"(?P<name>[^:]+):[^:]*:[^:]*:[^:]*"),  # CVAT, without colours
     _NUMBERED,
 )
-"""Lines that hold more than a name; the first that fits all lines counts, with numbers only if these count from 0."""
+"""Lines with more than a name; the first that fits all lines is used, with numbers only if these count from 0."""
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "name": ("name", "class", "class_name", "class name", "label"),
@@ -63,18 +63,18 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "green": ("g", "green"),
     "blue": ("b", "blue"),
 }
-"""Columns of a table of classes, in lower case, by what they say."""
+"""Names of a class table's columns, in lower case, by their meaning."""
 
 
 class Classes(NamedTuple):
-    """The names of the classes, and what stands for them in mask files."""
+    """Names of the classes, and the values of the classes in mask files."""
 
     names: tuple[str, ...]
     legend: Legend = ()
 
 
 def find_classes(listing: Listing, found: Tree, masks: Iterable[str], names: Sequence[str] = _NAMES) -> Classes | None:
-    """Read the file of names in the root, else those beside the masks or above them; None if there is none.
+    """Read the file of names in the root, or next to the masks or above them; None if it is missing.
 
     Raises DatasetError if one cannot be read or two differ.
     """
@@ -87,7 +87,9 @@ def find_classes(listing: Listing, found: Tree, masks: Iterable[str], names: Seq
     classes = [read_classes(found, path) for path in same]
     differing = next((path for path, each in zip(same, classes, strict=True) if each != classes[0]), None)
     if differing is not None:
-        raise DatasetError(f"{found.root / differing} differs from {same[0]}; masks of one dataset have one list")
+        raise DatasetError(
+            f"{found.root / differing} differs from {same[0]}; all masks of a dataset need the same list"
+        )
     listing.read.update(same)
     listing.classes, listing.mask_legend = classes[0]
     listing.num_mask_values = len(listing.classes)
@@ -95,14 +97,15 @@ def find_classes(listing: Listing, found: Tree, masks: Iterable[str], names: Seq
 
 
 def read_classes(found: Tree, path: str) -> Classes:
-    """Read names and legend. Raises DatasetError if it cannot be read, or a name, value or colour is there twice."""
+    """Read names and legend. Raises DatasetError if they cannot be read, or a name, value or colour occurs twice."""
     try:
         text = found.read_text(path, max_bytes=_MAX_BYTES)
         names, legend = _of_table(text) if path.endswith(".csv") else _of_lines(text)
         if len(legend) > MAX_LEGEND:
             raise ValueError(f"it lists {len(legend)} values or colours, of {MAX_LEGEND} allowed; write class indices")
-        if legend and max(map(max, legend)) > (255 if len(legend[0]) > 1 else 65_535):
-            raise ValueError(f"it lists {max(map(max, legend))}, of 255 in a colour; correct it")
+        limit = 255 if legend and len(legend[0]) > 1 else 65_535
+        if legend and max(map(max, legend)) > limit:
+            raise ValueError(f"it lists the value {max(map(max, legend))}, of at most {limit}; correct it")
     except (ValueError, csv.Error) as error:
         raise DatasetError(f"{found.root / path}: {error}") from error
     if not names:
@@ -116,10 +119,10 @@ def read_classes(found: Tree, path: str) -> Classes:
 
 
 def written(classes: tuple[str, ...]) -> bytes:
-    """The names, one a line. Raises DatasetError where a name would not come back."""
+    """Return the names, one a line. Raises DatasetError if a name cannot be read back."""
     for name in classes:
         if name != name.strip() or len(name.splitlines()) != 1:
-            raise DatasetError(f"class {name!r} cannot stand in a line of {WRITTEN}; rename it")
+            raise DatasetError(f"class {name!r} cannot be a line of {WRITTEN}; rename it")
     text = "".join(f"{name}\n" for name in classes)
     if _of_lines(text) != (classes, ()):
         text = "".join(f"{number}: {name}\n" for number, name in enumerate(classes))
@@ -156,19 +159,19 @@ def _of_table(text: str) -> Classes:
         raise ValueError(f"its header has no column of names ({', '.join(_COLUMNS['name'])})")
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header) or not row[name]:
-            raise ValueError(f"row {number} has {len(row)} cells, of {len(header)} in the header, or no name")
+            raise ValueError(f"row {number} has {len(row)} cells for {len(header)} columns, or no name")
     names = tuple(row[name] for row in rows[1:])
     values = () if value is None else tuple((_number(row[value]),) for row in rows[1:])
     if None in colour:
         return Classes(names, values)
     if values and values != tuple((i,) for i in range(len(values))):
-        raise ValueError("it has colours and values that do not count from 0; leave one of them out")
+        raise ValueError("it has colours and values that do not count from 0; remove one of them")
     return Classes(names, tuple(tuple(_number(row[i]) for i in colour if i is not None) for row in rows[1:]))
 
 
 def _number(cell: str) -> int:
     if not (cell.isascii() and cell.isdigit() and len(cell) < 6):
-        raise ValueError(f"{quoted(cell)} is no value of a mask; write a whole number")
+        raise ValueError(f"{quoted(cell)} is not a mask's value; write a whole number")
     return int(cell)
 
 
@@ -183,12 +186,12 @@ _OF_SPLIT = re.compile(
     re.IGNORECASE,
 )
 _IMAGE_ENDINGS = re.compile(r"[-_. ](images?|img|rgb|sat|photo|orig|original|input)$", re.IGNORECASE)
-"""What follows the name that an image shares with its mask: ``1_sat.jpg`` has ``1_mask.png``."""
+"""Ending after the name that an image shares with its mask: ``1_sat.jpg`` has ``1_mask.png``."""
 _TESTS = frozenset({"test", "testing"})
 
 
 class _Place(NamedTuple):
-    """What a file is by the folders that it lies in, and these less the one that says so."""
+    """Kind of a file according to its folders, and the folders without the one that determines it."""
 
     is_mask: bool
     inside: tuple[str, ...]
@@ -196,7 +199,7 @@ class _Place(NamedTuple):
 
 @dataclass(slots=True)
 class _Masks:
-    """The masks, by the place below their folder and by what their images may be called; the places of all images."""
+    """Masks by folder and by their images' possible names, and the places of all images."""
 
     by_name: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
     by_start: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
@@ -214,7 +217,7 @@ class _Masks:
         return {path for paths in self.by_name.values() for path in paths}
 
     def of(self, inside: tuple[str, ...], name: str) -> list[str]:
-        """The masks of the image with this name; they are matched from now on."""
+        """Return the masks of the image with this name and mark them as matched."""
         bare = keys.without_extension(name)
         start = _IMAGE_ENDINGS.sub("", bare)
         found = (
@@ -228,7 +231,7 @@ class _Masks:
 
 
 class MaskFolders(FolderFormat):
-    """Images beside a folder of mask images with the same names."""
+    """Images and a folder of mask images with the same names."""
 
     name = "masks"
     writes = frozenset({"mask"})
@@ -236,7 +239,7 @@ class MaskFolders(FolderFormat):
     def recognise(self, tree: Tree) -> bool:
         """Return True if an image in a folder of masks has the name of one in a folder of images.
 
-        Or if at least half of all images have a mask in their own folder.
+        Also if at least half of all images have a mask in their own folder.
         """
         masks, images, _ = _in_folders(tree)
         if any(masks.of(place.inside, path.rpartition("/")[2]) for path, place in images.items()):
@@ -253,8 +256,8 @@ class MaskFolders(FolderFormat):
             listing.notices += _not_classes(images.values())
         if not masks.by_name:
             raise DatasetError(
-                f"{tree.root} has no folder of images with a folder of masks beside it; call them images and masks, "
-                "give masks the names of their images with _mask behind them, or name another format"
+                f"{tree.root} has no pair of folders with images and masks; call the folders images and masks, "
+                "name each mask like its image with _mask appended, or name another format"
             )
         find_classes(listing, tree, masks.paths())
         tops = {place.inside[0] if place.inside else "" for place in images.values()}
@@ -262,26 +265,26 @@ class MaskFolders(FolderFormat):
         without = _splits_without(images, masks, listing.splits)
         listing.notices += [f"no image of the split {split} has a mask" for split in without]
         files.add_described(listing, _described(images, masks, listing.splits, without))
-        files.add_misplaced(listing, others, "it lies neither among the images nor among the masks; move it")
+        files.add_misplaced(listing, others, "it is in neither the images' nor the masks' folder; move it")
         for path in sorted(masks.paths() - masks.matched, key=str.encode):
-            files.refuse(listing, path, Reason.ANNOTATION, "mask without image: none has its name")
+            files.refuse(listing, path, Reason.ANNOTATION, "mask without image: no image has its name")
 
     def image_path(self, output: Output) -> str:
-        """In ``images`` in the folder of its split."""
+        """Return a path in ``images`` in the folder of its split."""
         return join(output.split or "", f"images/{output.file_name}")
 
     def mask_path(self, output: Output) -> str:
-        """At the same place in ``masks``."""
+        """Return the same path in ``masks``."""
         return join(output.split or "", f"masks/{output.name}.png")
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """``classes.txt`` in the root, where classes have names. Raises DatasetError where a line cannot hold one."""
+        """Yield ``classes.txt`` in the root, if classes have names. Raises DatasetError if a name cannot be a line."""
         if whole.classes:
             yield StreamedFile(WRITTEN, iter([written(whole.classes)]))
 
 
 def _place(parts: tuple[str, ...]) -> _Place | None:
-    """None where no folder tells what is in it."""
+    """Return the kind of a folder's files, or None if the folder names do not determine it."""
     for i, part in enumerate(parts):
         if part.lower() in _IMAGES | _MASKS:
             return _Place(part.lower() in _MASKS, parts[:i] + parts[i + 1 :])
@@ -293,7 +296,7 @@ def _place(parts: tuple[str, ...]) -> _Place | None:
 
 
 def _in_folders(tree: Tree) -> tuple[_Masks, dict[str, _Place], list[str]]:
-    """Tell masks and images by the folders that they lie in; last come the images that lie in neither."""
+    """Separate masks and images by their folders; the last result is the images in other folders."""
     masks, images, others = _Masks(), dict[str, _Place](), list[str]()
     places = {folder.path: _place(folder.parts) for folder in tree.folders}
     for path in sorted(tree.images(), key=str.encode):
@@ -309,9 +312,9 @@ def _in_folders(tree: Tree) -> tuple[_Masks, dict[str, _Place], list[str]]:
 
 
 def _in_one_folder(tree: Tree) -> tuple[_Masks, dict[str, _Place]]:
-    """Tell masks from images by names: less its ending, a mask's is that of an image in its folder.
+    """Separate masks and images by name: a mask's name without its ending is that of an image in its folder.
 
-    A PNG of one channel is the mask of a JPEG with its name too.
+    A PNG of one channel is also the mask of a JPEG with the same name.
     """
     paths = sorted(tree.images(), key=str.encode)
     if not _may_have_masks(tree, paths):
@@ -354,11 +357,11 @@ def _not_classes(places: Iterable[_Place]) -> list[str]:
     if len(names) < 2:
         return []
     shown = ", ".join(map(keys.printable, names[:3])) + (" …" if len(names) > 3 else "")
-    return [f"{len(names):,} folders of images with masks are no classes, but part of the keys: {shown}"]
+    return [f"{len(names):,} folders of images with masks are not classes, but part of the keys: {shown}"]
 
 
 def _splits_without(images: Mapping[str, _Place], masks: _Masks, splits: Sequence[str]) -> list[str]:
-    """Return the test splits in which no image has a mask: they are published like that."""
+    """Return the test splits in which no image has a mask; test splits are often published without."""
     found = []
     for split in splits:
         inside = [(place.inside, path) for path, place in images.items() if place.inside[0] == split]
@@ -378,12 +381,12 @@ def _described(
         found = masks.of(place.inside, name)
         described = Described(named=named, mask=MaskPlace(found[0]) if found else None)
         if named in seen:
-            described = Described(problem=f"named twice: {keys.printable(seen[named])} lies at the same place")
+            described = Described(problem=f"named twice: {keys.printable(seen[named])} has the same name")
         elif not found and split not in without:
-            described = Described(named=named, problem="image without mask: none has its name")
+            described = Described(named=named, problem="image without mask: no mask has its name")
         elif len(found) > 1:
             described = Described(
-                named=named, problem=f"several masks: {', '.join(map(keys.printable, found[:3]))}; join them"
+                named=named, problem=f"several masks: {', '.join(map(keys.printable, found[:3]))}; merge them"
             )
         seen.setdefault(named, path)
         yield path, split, described

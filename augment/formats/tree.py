@@ -1,4 +1,4 @@
-"""Tree: the names of all files of a dataset, found once, and how one of them is read."""
+"""Names of all files of a dataset, found once, and reading them."""
 
 import codecs
 import functools
@@ -12,26 +12,26 @@ IMAGES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
-"""What the names of images end with, in lower case."""
+"""Suffixes of images, in lower case."""
 
 
 def is_image(path: str) -> bool:
-    """Whether a path ends as those of images do."""
+    """True if a path has an image's suffix."""
     return keys.extension(path).lower() in IMAGES
 
 
 def encoding(data: bytes) -> str:
-    """Return the encoding of a text by its first bytes: UTF-16, as Windows saves it, or else UTF-8."""
+    """Return the encoding of a text from its first bytes: UTF-16, as Windows saves it, or else UTF-8."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    if b"\0" in data[:2]:  # of two bytes a Latin letter, a digit and a sign have one that is 0
+    if b"\0" in data[:2]:  # in UTF-16 one of the two bytes of a Latin letter, a digit or a sign is 0
         return "utf-16-be" if data[0] == 0 else "utf-16-le"
     return "utf-8-sig"
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One folder: its path relative to the root (empty for the root itself), and the sorted names in it."""
+    """One folder: its path relative to the root (empty for the root itself), and its sorted names."""
 
     path: str
     folders: tuple[str, ...]
@@ -39,20 +39,20 @@ class Folder:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The names of the folders on the way to it, its own last."""
+        """Names of the folders along its path, its own last."""
         return tuple(self.path.split("/")) if self.path else ()
 
 
 def join(folder: str, name: str) -> str:
-    """The path of what is called ``name`` in a folder; the root's path is empty."""
+    """Return the path of ``name`` in a folder; the root's path is empty."""
     return f"{folder}/{name}" if folder else name
 
 
 @dataclass
 class Tree:
-    """Every file below ``root`` by its path relative to it, ``/`` between parts; ``folders`` in the order of names.
+    """Every file below ``root``, by relative path with ``/`` between parts; ``folders`` are sorted by name.
 
-    ``num_ignored`` are the files that the user has asked to ignore.
+    ``num_ignored`` counts the files that the user asked to ignore.
     """
 
     root: Path
@@ -61,34 +61,34 @@ class Tree:
 
     @functools.cached_property
     def paths(self) -> set[str]:
-        """The paths of all files."""
+        """Paths of all files."""
         return {join(folder.path, name) for folder in self.folders for name in folder.files}
 
     @functools.cached_property
     def by_suffix(self) -> Mapping[str, list[str]]:
-        """The paths of all files by their suffixes in lower case, sorted."""
+        """Paths of all files by their suffixes in lower case, sorted."""
         found: dict[str, list[str]] = {}
         for path in sorted(self.paths):
             found.setdefault(keys.extension(path).lower(), []).append(path)
         return found
 
     def of_suffixes(self, suffixes: Iterable[str]) -> list[str]:
-        """Return the paths with one of these suffixes, which are in lower case."""
+        """Return the paths with one of these suffixes, which must be in lower case."""
         return [path for suffix in suffixes for path in self.by_suffix.get(suffix, ())]
 
     def below(self, folder: str) -> Iterator[str]:
-        """The files in a folder and its sub-folders; of the root itself where it is empty."""
+        """Yield the files in a folder and its sub-folders; an empty path is the root."""
         prefix = f"{folder}/" if folder else ""
         return (path for path in self.paths if path.startswith(prefix))
 
     def images(self) -> Iterator[str]:
-        """The files whose names end as an image's."""
+        """Yield the files with an image's suffix."""
         return iter(self.of_suffixes(IMAGES))
 
     def read_text(self, path: str, *, max_bytes: int) -> str:
-        """Return the text of one of the files, as ``encoding`` tells it; a byte order mark is no part of it.
+        """Return the text of one of the files, decoded by ``encoding``, without its byte order mark.
 
-        Raises ValueError where it cannot be read, is longer or is neither; StorageError where the machine fails.
+        Raises ValueError if it cannot be read, is too long or cannot be decoded; StorageError if the machine fails.
         """
         data = self.read_bytes(path, max_bytes=max_bytes)
         try:
@@ -97,7 +97,7 @@ class Tree:
             raise ValueError(f"{keys.printable(path)} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
 
     def read_bytes(self, path: str, *, max_bytes: int) -> bytes:
-        """The bytes of one of the files; raises as ``read_text``."""
+        """Return the bytes of one of the files; raises as ``read_text`` does."""
         shown = keys.printable(path)
         try:
             content = read.read_file(self.root / path, max_bytes=max_bytes)

@@ -1,4 +1,4 @@
-"""Examined files to the manifest's rows (keys, classes, order, the dataset's digest), and the report of refusals."""
+"""Assembly of examined files into a manifest's rows (keys, classes, order, digest), and the report of refusals."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,16 +21,16 @@ from augment.scanning.examine import ExaminedImage, Found, Mask
 NUM_EXAMPLES = 3
 
 LEAVE_OUT = "leave_out"
-"""The records go, and rows of the manifest say why."""
+"""Leave the records out; rows of the manifest give the reasons."""
 REFUSE = "refuse"
-"""The whole scan is refused: labels that are wrong are a thing to know of before training, not after."""
+"""Refuse the whole scan, so that wrong labels are noticed before training."""
 BAD_ANNOTATIONS = (REFUSE, LEAVE_OUT)
-"""What may become of records whose annotations cannot be true."""
+"""Ways to treat records with invalid annotations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A refused file, by the path that the manifest calls it, and what is wrong with it."""
+    """Path of a refused file, as the manifest has it, and the problem."""
 
     path: str
     detail: str
@@ -38,7 +38,7 @@ class Example:
 
 @dataclass(slots=True)
 class Kind:
-    """Refusals of one kind: ``name`` is empty where the reason says all."""
+    """Refusals of one kind; ``name`` is empty if the reason alone describes it."""
 
     reason: Reason
     name: str
@@ -52,7 +52,7 @@ class Kind:
 
 
 class RefusalCounts:
-    """Counts by reason and kind. Of a bad annotation the kind is what stands before the first colon."""
+    """Counts by reason and kind. The kind of a bad annotation is its detail up to the first colon."""
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[Reason, str], Kind] = {}
@@ -69,11 +69,11 @@ class RefusalCounts:
             kind.examples.append(Example(path, rest))
 
     def __iter__(self) -> Iterator[Kind]:
-        """Bad annotations first, of each the most frequent first, of equals in the order of the names."""
+        """Yield bad annotations first, then the most frequent kinds, then by name."""
         return iter(sorted(self._kinds.values(), key=_order))
 
     def bad_annotations(self) -> list[Kind]:
-        """The kinds whose reason is that annotations cannot be true."""
+        """Return the kinds of invalid annotations."""
         return [kind for kind in self if kind.reason is Reason.ANNOTATION]
 
 
@@ -87,7 +87,7 @@ _MADE_LATER = frozenset({"key", "label", "refusal"})
 
 
 def _wide(kind: pa.DataType) -> pa.DataType:
-    """Text of all splits together may pass the 2 GiB of a string column."""
+    """Return the type with 64-bit offsets: the text of all splits may exceed the 2 GiB of a string column."""
     return pa.large_string() if kind == pa.string() else kind
 
 
@@ -104,7 +104,7 @@ _REFUSED = pa.schema([pa.field("path", pa.large_string()), pa.field("refusal", p
 
 
 class _Columns:
-    """Rows as they come, turned into Arrow as soon as there are enough."""
+    """Rows that are turned into Arrow batches as soon as there are enough."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -117,7 +117,7 @@ class _Columns:
             self._flush()
 
     def table(self) -> pa.Table:
-        """All rows, each column in one piece."""
+        """Return all rows, each column in one piece."""
         self._flush()
         return pa.Table.from_batches(self._batches, self._schema).combine_chunks()
 
@@ -131,7 +131,7 @@ class _Columns:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """The rows of a manifest, sorted, and what is said of them."""
+    """Sorted rows of a manifest, and their summary."""
 
     summary: DatasetSummary
     records: Iterable[pa.RecordBatch]
@@ -139,7 +139,7 @@ class Assembled:
 
 
 class Assembly:
-    """Collects what a scan finds; ``finish`` sorts it."""
+    """Collector of a scan's results; ``finish`` sorts them."""
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
@@ -206,12 +206,12 @@ class Assembly:
 
     @property
     def are_boxes_shares(self) -> bool:
-        """Whether there are boxes and all of them lie within the first pixel: then they were meant as shares."""
+        """True if there are boxes and all are inside the first pixel, so that they must be fractions of the image."""
         return self._has_fractions and self._largest_edge <= 1.0
 
     @property
     def binary_mask(self) -> str | None:
-        """A mask of 0 and 255 in a dataset whose masks hold nothing else, so that none has a class but 0; or None."""
+        """Path of a mask, if all masks of the dataset hold only 0 and 255 and so no class but 0; else None."""
         return None if self._largest_mask_value else self._first_binary
 
     def refuse(self, refused: RefusedPath) -> None:
@@ -221,16 +221,16 @@ class Assembly:
         self.num_refused += 1
 
     def first_refused(self, number: int) -> list[str]:
-        """The first refusals by path, each as one line; for a message about a dataset that has nothing else."""
+        """Return the first refusals by path, one line each, for the message about a dataset without records."""
         table = self._refused.table().sort_by("path").slice(0, number)
         return [f"{path}: {verdict}" for path, verdict in zip(*table.to_pydict().values(), strict=True)]
 
     def finish(self, *, format_name: str, root: str, scanned_ns: int) -> Assembled:
-        """Give every record its key and its label, and sort; call it once."""
+        """Give every record its key and its label, and sort the rows; call it once."""
         classes = self._listing.classes
         if classes is None:
             classes = tuple(sorted(self._classes, key=str.encode))
-        labels = np.full(len(self._classes) + 1, _NO_CLASS, dtype=np.int32)  # the last place is that of _NO_CLASS
+        labels = np.full(len(self._classes) + 1, _NO_CLASS, dtype=np.int32)  # the last index is _NO_CLASS
         for label, name in enumerate(classes):
             if name in self._classes:
                 labels[self._classes[name]] = label
@@ -264,10 +264,10 @@ class Assembly:
 
 
 def dataset_digest(splits: Mapping[str | None, Iterable[pa.RecordBatch]]) -> str:
-    """Hash a dataset: over (key, record digest), or over (split, key, record digest) where there are splits.
+    """Hash a dataset: over (key, record digest), or over (split, key, record digest) if it has splits.
 
-    ``splits`` and the rows of each come sorted, in batches with the columns ``key`` and ``digest``. Never over a path,
-    a dataset's name or a time.
+    ``splits`` and their rows are sorted, in batches with the columns ``key`` and ``digest``. Paths, the dataset's name
+    and times are not hashed.
     """
     has_splits = None not in splits
     person = b"augment.splits" if has_splits else b"augment.dataset"
@@ -293,7 +293,7 @@ def _sorted_records(found: pa.Table, split: str | None, labels: NDArray[np.int32
 
 
 def _below(split: str | None, paths: pa.Array) -> pa.Array:
-    """Those of the paths that lie in the split, relative to it."""
+    """Return the paths in a split, relative to it."""
     if split is None:
         return paths
     inside = paths.filter(pc.starts_with(paths, f"{split}/"))
@@ -305,13 +305,13 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _batches(table: pa.Table) -> list[pa.RecordBatch]:
-    """The table in pieces that may become Python objects one after another; nothing is copied."""
+    """Return the table in batches, so that few rows at a time become Python objects; nothing is copied."""
     batches: list[pa.RecordBatch] = table.to_batches(max_chunksize=manifest.BATCH_ROWS)
     return batches
 
 
 def split_summaries(tables: Mapping[str | None, pa.Table]) -> tuple[SplitSummary, ...]:
-    """What is known of each split; a record without a class has none, or -1, in the column ``label``."""
+    """Return the summary of each split. A record without a class is null or -1 in the column ``label``."""
     summaries: list[SplitSummary] = []
     start = 0
     for split, table in tables.items():
@@ -343,8 +343,8 @@ def _split_summary(split: str | None, table: pa.Table, start: int) -> SplitSumma
 
 def _conversions(table: pa.Table) -> dict[str, ConvertedImages]:
     column, keys = table.column("conversions"), table.column("key")
-    found: dict[str, tuple[int, int]] = {}  # of each kind the number of rows, and the first of them
-    for counted in column.drop_null().value_counts():  # images meet few sets of kinds
+    found: dict[str, tuple[int, int]] = {}  # for each kind the number of rows and the first row
+    for counted in column.drop_null().value_counts():  # there are few different sets of kinds
         row = pc.index(column, counted["values"]).as_py()
         for kind in counted["values"].as_py().split():
             number, first = found.get(kind, (0, row))
@@ -364,7 +364,7 @@ def _record_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:
 
 
 def refused_rows(refused: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
-    """The manifest's rows of what was refused: paths, sorted, each with its reason and detail as one text."""
+    """Return the manifest's rows of refused files: sorted paths, each with its reason and detail as one text."""
     columns = _Columns(_REFUSED)
     for path, verdict in refused:
         columns.add(path, verdict)
@@ -378,7 +378,7 @@ def _refused_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:
 
 
 def _rows(num_rows: int, **columns: Any) -> pa.RecordBatch:
-    """Rows of the manifest; a column that is not given is null in all of them."""
+    """Return rows of the manifest; columns that are not given are null."""
     arrays = [
         columns[field.name].cast(field.type) if field.name in columns else pa.nulls(num_rows, field.type)
         for field in manifest.SCHEMA

@@ -1,9 +1,9 @@
 """Read, hash and probe every file that a format lists, once; record it or refuse it.
 
-Threads read and hash; the result is the same whatever their number. In memory there are the names of all files and
-the columns of what was found (together some 400 bytes a record at the end, measured over 200,000), and of encoded bytes
-at any time at most one large file and a small one for each thread. A file that this machine read before and that did
-not change since is not read again (``seen_files``).
+Threads read and hash; the result does not depend on their number. Memory holds the names of all files and the columns
+of the results, together some 400 bytes a record at the end (measured over 200,000). Of the encoded bytes it holds at
+most one large file, and a small one for each thread. A file that this machine read before and that did not change since
+is not read again (``seen_files``).
 """
 
 import math
@@ -28,29 +28,29 @@ from augment.samples.annotations import Annotations
 from augment.validation import did_you_mean
 
 DEFAULT_MAX_FILE_BYTES = 256 * 2**20
-"""Holds an uncompressed image of four bytes a pixel at the default limit on pixels."""
+"""Default limit on files: room for an uncompressed image of four bytes a pixel at the default limit on pixels."""
 
 _LARGE_BYTES = 16 * 2**20
-"""Files above this are read one at a time."""
+"""Size above which files are read one at a time."""
 
 _CHUNK = 32
-"""Files that one thread takes at a time."""
+"""Number of files that one thread takes at a time."""
 
 _ROWS_AT_ONCE = 1024
-"""Rows of the table of seen files that are written together."""
+"""Number of rows that are written together into the table of seen files."""
 
 _PLAIN = Described()
 
 _BINARY = "binary"
-"""What ``SeenFile.conversions`` says of a mask that has the values 0 and 255 and no other."""
+"""Value of ``SeenFile.conversions`` for a mask that has the values 0 and 255 and no other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """An image's mask; ``path`` is relative to the root, ``bits`` are a value's.
+    """Mask of an image; ``path`` is relative to the root, ``bits`` are the bits of a value.
 
-    ``digest`` is that of ``read.mask_digest``. ``largest`` is the largest of the values but ``masks.IGNORED``,
-    ``is_binary`` is True if the file has this and 0 and nothing else.
+    ``digest`` is that of ``read.mask_digest``. ``largest`` is the largest value, not counting ``masks.IGNORED``.
+    ``is_binary`` is True if the file holds that value and 0 and nothing else.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Mask:
 
 
 class ExaminedImage(NamedTuple):
-    """A file that is an image by its header; ``digest`` is the record's, ``annotations`` are the JSON of ``said``."""
+    """File whose header is an image's; ``digest`` is the record's, ``annotations`` are the JSON of ``said``."""
 
     height: int
     width: int
@@ -83,7 +83,7 @@ class Refused:
 
 
 class ListedFile(NamedTuple):
-    """One file that a format listed; ``path`` is relative to the root, ``named`` is what its record goes by."""
+    """One file that a format listed; ``path`` is relative to the root, ``named`` gives the record's key."""
 
     group: FileGroup
     path: str
@@ -95,7 +95,7 @@ class ListedFile(NamedTuple):
 
     @property
     def place(self) -> str:
-        """What is read: the file; of an image inside of one, that file (with the column, of a Parquet file)."""
+        """Path that is read: the file, or the file around a packed image (with the column of a Parquet file)."""
         return self.path if self.described.part is None else self.group.folder
 
     @property
@@ -104,7 +104,7 @@ class ListedFile(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One file and what became of it."""
+    """One file and its verdict."""
 
     file: ListedFile
     verdict: ExaminedImage | Refused
@@ -112,7 +112,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Some files that one thread examines: what is known of their places, and what is found and new."""
+    """Files that one thread examines: their known rows, the verdicts, and new rows."""
 
     files: tuple[ListedFile, ...]
     places: list[bytes]
@@ -123,14 +123,14 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ScanLimits:
-    """What a scan accepts."""
+    """Limits on the images and files that a scan accepts."""
 
     max_pixels: int = decode.DEFAULT_MAX_PIXELS
     max_file_bytes: int = DEFAULT_MAX_FILE_BYTES
 
 
 class Examiner:
-    """Examines files of one dataset, from several threads at once."""
+    """Examiner of the files of one dataset, from several threads at once."""
 
     def __init__(self, root: Path, limits: ScanLimits, listing: Listing, watch: Watch | None = None) -> None:
         self._root = root
@@ -138,7 +138,7 @@ class Examiner:
         self._limits = limits
         self._listing = listing
         self._declared = {
-            what: None if names is None else dict.fromkeys(names)  # in their order, and found at once
+            what: None if names is None else dict.fromkeys(names)  # keeps the order, with fast lookup
             for what, names in (("class", listing.classes), ("keypoint", listing.keypoint_names))
         }
         self._one_large = Lock()
@@ -146,7 +146,7 @@ class Examiner:
         self._seen = seen_files.table()
 
     def examine_all(self, *, num_threads: int) -> Iterator[list[Found]]:
-        """What became of each file of the listing, a few at a time, in the order of its groups."""
+        """Yield the verdict on each file of the listing, a few at a time, in the order of its groups."""
         files = (
             ListedFile(group, f"{group.folder}/{name}" if group.folder else name, group.described.get(i, _PLAIN))
             for group in self._listing.groups
@@ -180,13 +180,16 @@ class Examiner:
         self._seen.end_scan(self._root, places)
 
     def _chunk(self, files: tuple[ListedFile, ...]) -> "_Chunk | None":
-        """Look up what is known of some files; here, because each step of SQLite in a thread waits for the others."""
+        """Look up the known rows of some files.
+
+        This is not done in the threads, because each SQLite call in a thread waits for the others.
+        """
         places = [self._place(file.place, file.described.part) for file in files]
         places += [self._place(mask.path, mask.part) for file in files if (mask := file.described.mask) is not None]
         return _Chunk(files, places, self._seen.find(places)) if files else None
 
     def _start(self, pool: ThreadPoolExecutor, chunk: "_Chunk") -> "Future[None]":
-        """Examine files in a thread, or here and now if nothing will have to be read."""
+        """Examine files in a thread, or immediately if nothing has to be read."""
         if len(chunk.known) < len(chunk.places):
             return pool.submit(self._examine_chunk, chunk)
         done: Future[None] = Future()
@@ -196,7 +199,7 @@ class Examiner:
 
     def _examine_chunk(self, chunk: "_Chunk") -> None:
         try:
-            for file, place in zip(chunk.files, chunk.places, strict=False):  # behind them those of the masks
+            for file, place in zip(chunk.files, chunk.places, strict=False):  # the masks' rows come after the images'
                 chunk.found.append(Found(file, self._examine(file, place, chunk)))
         finally:
             self._watch.done()
@@ -212,7 +215,7 @@ class Examiner:
             return Refused(Reason.UNREADABLE, str(error))
         except FileNotFoundError:
             full = self._root / file.path
-            detail = "a link to nothing" if full.is_symlink() else "it went away while the folder was scanned"
+            detail = "a dangling link" if full.is_symlink() else "it disappeared during the scan"
             return Refused(Reason.UNREADABLE, detail)
         except OSError as error:
             blamed = read.refusal(error, file.path)
@@ -258,12 +261,12 @@ class Examiner:
     def _look(
         self, path: str, part: FileSlice | None, place: bytes, chunk: "_Chunk", *, is_mask: bool
     ) -> SeenFile | Refused:
-        """Find out what an image or a mask is: from what is known of the file, else from its bytes.
+        """Describe an image or a mask, from its known row or else from its bytes.
 
-        Raises RecordError if the bytes cannot be used, and as ``read.read_file``.
+        Raises RecordError if the bytes cannot be used, and as ``read.read_file`` does.
         """
         legend = self._listing.mask_legend if is_mask else ()
-        known = None if legend else chunk.known.get(place)  # what is known is without a legend
+        known = None if legend else chunk.known.get(place)  # known rows do not depend on a legend
         if known is not None and self._still(known, path, part, is_mask=is_mask):
             return known
         content = self._read(path, part)
@@ -290,7 +293,7 @@ class Examiner:
         return found
 
     def _still(self, known: SeenFile, path: str, part: FileSlice | None, *, is_mask: bool) -> bool:
-        """True if an earlier scan found this, and neither the file, its use nor the limits are other ones now."""
+        """True if the known row still holds: same file, same use and same limits."""
         limits = self._limits
         if bool(known.mask_bits) != is_mask or known.size_bytes > limits.max_file_bytes:
             return False
@@ -337,7 +340,7 @@ class Examiner:
             return refused
         is_large = (size_bytes or 0) > _LARGE_BYTES
         if is_large:
-            self._watch.done()  # it waits for its turn, which is no fault of its own
+            self._watch.done()  # the wait for its turn does not count
         with self._one_large if is_large else nullcontext():
             self._watch.at(name)
             if part is not None:
@@ -346,13 +349,13 @@ class Examiner:
                 content = read.read_file(full, max_bytes=limit)
             wanted = content.size_bytes if part is None or size_bytes is None else size_bytes
             if not content.steady or len(content.data) != wanted:
-                return Refused(Reason.CHANGED, "it was written to while it was read; scan the dataset again")
+                return Refused(Reason.CHANGED, "it was written to during the read; scan the dataset again")
         if size_bytes is None and (refused := self._bounded(len(content.data))) is not None:
             return refused
         return content
 
     def _is_null(self, place: MaskPlace) -> bool:
-        """Whether a mask that only reading tells of is not there: a cell of a Parquet file may be null."""
+        """True if a mask is missing, which only reading can show: a cell of a Parquet file may be null."""
         part = place.part
         if part is None or part.size_bytes is not None:
             return False
@@ -365,7 +368,7 @@ class Examiner:
         return None if size_bytes else Refused(Reason.FORMAT, "the file is empty")
 
     def _said(self, described: Described, height: int, width: int) -> Annotations | Refused | None:
-        """What is said of an image of this size, with boxes cut at its edges."""
+        """Return the annotations of an image of this size, with boxes cut at its edges."""
         annotations = described.annotations
         if described.annotate is not None:
             try:
@@ -390,13 +393,11 @@ class Examiner:
                 yield unknown
 
     def _unknown(self, what: str, names: Iterable[str]) -> str | None:
-        """The problem of the first name that the dataset does not declare; classes need not be declared at all."""
+        """Return the problem with the first name that is not declared, or None. A dataset may declare no classes."""
         known = self._declared[what]
         if known is None:
             return None
         unknown = next((name for name in names if name not in known), None)
         if unknown is None:
             return None
-        return (
-            f"unknown {what}: {unknown!r} is none of the {len(known)} that are declared{did_you_mean(unknown, known)}"
-        )
+        return f"unknown {what}: {unknown!r} is not one of the {len(known)} declared{did_you_mean(unknown, known)}"

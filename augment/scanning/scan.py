@@ -1,4 +1,4 @@
-"""The formats that a dataset can have, and the scan that turns a folder of one into a dataset.
+"""Formats of datasets, and the scan that turns a folder in one of them into a dataset.
 
 To add a format, write a subclass of ``FolderFormat`` or ``ShardFormat`` and add it to ``_ASKED``.
 """
@@ -37,34 +37,33 @@ from augment.scanning.examine import DEFAULT_MAX_FILE_BYTES, Examiner, ScanLimit
 from augment.validation import did_you_mean, quoted
 
 Progress = Callable[[int, int], None]
-"""Called with the number of files that are done and the number of all, from the thread that called the scan."""
+"""Called with the numbers of files that are done and of all files, from the thread that called the scan."""
 
 
 _ASKED: tuple[tuple[Format, ...], ...] = (
-    # a file that describes images, or that holds them, is of this format and no other
+    # recognised by a file that describes or holds images
     (Coco(), Yolo(), ImageFolder(), CsvTable(), WebDataset(), Parquet()),
-    # the names of folders say it
+    # recognised by folder names
     (Voc(),),
     (MaskFolders(),),
-    # what is left
+    # the fallback
     (ClassFolders(),),
 )
-"""In this order formats are asked whether a folder whose format nobody named is theirs; those of one line are equals,
-and where two of them say yes, somebody has to name it."""
+"""Formats in the order of recognition. If two formats of one line recognise a folder, the user must name the format."""
 
 FORMATS: Mapping[str, Format] = {each.name: each for equals in _ASKED for each in equals}
 
 
 def named(name: str) -> Format:
-    """The format of this name. Raises DatasetError where there is none."""
+    """Return the format of this name. Raises DatasetError if the name is unknown."""
     if name not in FORMATS:
         hint = did_you_mean(name, FORMATS)
-        raise DatasetError(f"there is no format {quoted(name)}{hint}; there is {', '.join(sorted(FORMATS))}")
+        raise DatasetError(f"unknown format {quoted(name)}{hint}; the formats are {', '.join(sorted(FORMATS))}")
     return FORMATS[name]
 
 
 def folder_format(name: str) -> FolderFormat:
-    """Return the format of this name. TypeError if its images are not files of their own."""
+    """Return the format of this name. Raises TypeError if its images are not separate files."""
     found = FORMATS[name]
     if not isinstance(found, FolderFormat):
         raise TypeError(f"the format {name} packs its images into shards")
@@ -72,7 +71,7 @@ def folder_format(name: str) -> FolderFormat:
 
 
 def shard_format(name: str) -> ShardFormat:
-    """Return the format of this name. TypeError if it does not pack its images into shards."""
+    """Return the format of this name. Raises TypeError if it does not pack its images into shards."""
     found = FORMATS[name]
     if not isinstance(found, ShardFormat):
         raise TypeError(f"the format {name} does not pack its images into shards")
@@ -80,7 +79,7 @@ def shard_format(name: str) -> ShardFormat:
 
 
 def recognised(tree: Tree) -> Format:
-    """The format of a dataset, by evidence. Raises DatasetError where it is as much one as another."""
+    """Return the format of a dataset, by evidence. Raises DatasetError if two formats fit equally well."""
     for equals in _ASKED:
         found = [each for each in equals if each.recognise(tree)]
         if len(found) > 1:
@@ -113,37 +112,37 @@ def scan(
     ignore: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> Dataset:
-    """Read every file below ``root`` once and describe what is there; images are probed, not decoded.
+    """Read every file below ``root`` once and describe the dataset; images are probed, not decoded.
 
     A file that this machine read before and that did not change since is not read again. The manifest is written to
     ``sink``, whole or not at all, or stays in memory. ``ignore`` are patterns as of ``PurePath.match``: files and
-    folders whose path ends so are left out. ``watch`` is told what is read. Where annotations cannot be true
-    (Reason.ANNOTATION) the scan is refused, with a report of them; ``bad_annotations="leave_out"`` leaves their records
-    out, with rows in the manifest, as files that are no images.
+    folders whose paths match are left out. ``watch`` is told what is being read. Invalid annotations
+    (Reason.ANNOTATION) refuse the scan, with a report of them. ``bad_annotations="leave_out"`` leaves only their
+    records out, with rows in the manifest, like files that are not images.
 
-    Raises DatasetError where there is no such folder, its layout is ambiguous or no image in it can be used;
-    StorageError where the machine fails.
+    Raises DatasetError if the folder is missing, its layout is ambiguous or no image in it can be used; StorageError if
+    the machine fails.
     """
     if bad_annotations not in assemble.BAD_ANNOTATIONS:
         allowed = " or ".join(assemble.BAD_ANNOTATIONS)
-        raise CallError(f"bad_annotations is {bad_annotations!r}; it is {allowed}")
-    given = None if format is None else named(validation.text("format", format))
+        raise CallError(f"bad_annotations is {bad_annotations!r}; give {allowed}")
+    requested = None if format is None else named(validation.text("format", format))
     sink = None if sink is None else validation.path("sink", sink, "the path of a file")
     folder_path = validation.path("root", root).absolute()
     progress = validation.function("progress", progress)
     _check_limits(max_pixels=max_pixels, max_file_bytes=max_file_bytes, max_files=max_files, num_threads=num_threads)
     if not folder_path.is_dir():
         what = (
-            "is a file, not a folder; give the folder it lies in"
+            "is a file, not a folder; give the folder that it is in"
             if folder_path.exists()
             else "does not exist; give the folder of the dataset"
         )
         raise DatasetError(f"{keys.printable(str(folder_path))} {what}")
     scanned_ns = time.time_ns()
-    listing = Listing(is_named=given is not None, ignore=_patterns(ignore))
+    listing = Listing(is_named=requested is not None, ignore=_patterns(ignore))
     with watching(watch):
         tree = grow(folder_path, listing, max_files=max_files)
-        chosen = given or recognised(tree)
+        chosen = requested or recognised(tree)
         chosen.find(tree, listing, max_files=max_files)
         _judge_unread(tree, listing, chosen)
     assembly = Assembly(listing)
@@ -174,7 +173,7 @@ def scan(
 def _judge_unread(tree: Tree, listing: Listing, chosen: Format) -> None:
     """Raise DatasetError if a file that was not read is about the images; make notices of the others.
 
-    If the user named the format, there are notices alone.
+    If the user named the format, only notices are made.
     """
     images = [path for path in tree.images() if path not in listing.read]
     unread = set(tree.of_suffixes(evidence.KINDS)) - {each.path for each in listing.refused} - listing.read
@@ -196,7 +195,7 @@ def _judge_unread(tree: Tree, listing: Listing, chosen: Format) -> None:
 
 
 def take(dataset: object, *, bad_annotations: str = assemble.REFUSE) -> Dataset:
-    """What a function is given as its dataset: one, or the path of a folder, which is scanned; CallError else."""
+    """Return the dataset, or scan the folder if a path is given. Raises CallError for anything else."""
     if isinstance(dataset, Dataset):
         return dataset
     folder_path = validation.path("dataset", dataset, "an augment.Dataset or the path of a folder")
@@ -204,7 +203,7 @@ def take(dataset: object, *, bad_annotations: str = assemble.REFUSE) -> Dataset:
 
 
 def _check(assembly: Assembly, folder_path: Path, chosen: Format, bad_annotations: str, notices: Sequence[str]) -> None:
-    """Raise DatasetError where what was found is no dataset."""
+    """Raise DatasetError if the results are not a usable dataset."""
     bad = assembly.refusals.bad_annotations()
     if bad and bad_annotations == assemble.REFUSE:
         raise DatasetError(_bad(folder_path, bad))
@@ -212,14 +211,14 @@ def _check(assembly: Assembly, folder_path: Path, chosen: Format, bad_annotation
         raise DatasetError(_nothing(folder_path, assembly, notices))
     if assembly.are_boxes_shares:
         raise DatasetError(
-            f"{keys.printable(str(folder_path))}: all boxes lie between 0 and 1, so they seem to be shares of their "
-            f"images; {chosen.name} counts in pixels: multiply them by width and height"
+            f"{keys.printable(str(folder_path))}: all boxes are between 0 and 1, so they seem to be fractions of their "
+            f"images; {chosen.name} uses pixels: multiply them by width and height"
         )
     if assembly.binary_mask is not None:
         raise DatasetError(
             f"{keys.printable(str(folder_path))}: all masks hold only 0 and 255, as "
-            f"{keys.printable(assembly.binary_mask)} does, and 255 is no class, so nothing could be learned: write 1 "
-            f"for 255; or, for the format masks, put {VALUES_FILE} beside them, with the lines "
+            f"{keys.printable(assembly.binary_mask)} does, and 255 is not a class, so there is no class but 0: replace "
+            f"255 by 1; or, for the format masks, put {VALUES_FILE} next to them, with the lines "
             "'Pixel Value,Class', '0,background' and '255,object'"
         )
 
@@ -228,7 +227,7 @@ def _patterns(ignore: Sequence[str]) -> tuple[str, ...]:
     patterns = tuple(validation.text("ignore", each) for each in validation.many("ignore", ignore))
     for each in patterns:
         if not each.strip("/") or each.startswith("/") or ".." in each.split("/"):
-            raise CallError(f"ignore has {each!r}; give names or paths below the dataset, as '*.xml' or 'notes/*'")
+            raise CallError(f"ignore has {each!r}; give names or paths below the dataset, like '*.xml' or 'notes/*'")
     return patterns
 
 
@@ -240,7 +239,7 @@ def _check_limits(**limits: int | None) -> None:
 
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
-    """Let Python look for cycles seldom: a scan makes millions of tuples and no cycle, and spent a seventh on that."""
+    """Make garbage collection rare: a scan makes millions of tuples and no cycles, and it cost a seventh."""
     thresholds = gc.get_threshold()
     gc.set_threshold(200_000, *thresholds[1:])
     try:
@@ -256,9 +255,9 @@ def _default_threads() -> int:
 def _bad(root: Path, kinds: Sequence[assemble.Kind]) -> str:
     number = sum(kind.number for kind in kinds)
     what = "1 image" if number == 1 else f"{number:,} images"
-    told = ", ".join(map(str, kinds))
+    report = ", ".join(map(str, kinds))
     return (
-        f"{root} has {what} whose annotations cannot be true: {told}: mend them, or leave such images out "
+        f"{root} has {what} with invalid annotations: {report}: correct them, or leave these images out "
         "(--bad-annotations leave-out; bad_annotations: leave_out)"
     )
 
@@ -271,6 +270,6 @@ def _nothing(root: Path, assembly: Assembly, notices: Sequence[str]) -> str:
     lines = "; ".join(keys.printable(line) for line in assembly.first_refused(3))
     more = " …" if assembly.num_refused > 3 else ""
     return (
-        f"{root} has no image that can be used; all {assembly.num_refused} files in it were refused ({lines}{more}): "
+        f"{root} has no usable image; all {assembly.num_refused} files in it were refused ({lines}{more}): "
         f"put images into it ({', '.join(decode.ALLOWED)})"
     )

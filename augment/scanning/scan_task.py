@@ -1,4 +1,4 @@
-"""A scan as a task: a hostile header meets a worker process, not whoever asked for the scan."""
+"""Scan as a task, so that a hostile header reaches a worker process and not the caller."""
 
 import os
 import signal
@@ -19,14 +19,14 @@ from augment.workers.task import Guard
 _TICK_S = 0.1
 
 MAX_NAMED = 3
-"""Links that a refusal names."""
+"""Number of links that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What a scan found; ``targets`` are sorted.
+    """Result of a scan; ``targets`` are sorted.
 
-    ``outside`` names links that lead out of where they may; then nothing was scanned.
+    ``outside`` names links that lead out of the allowed folders; if there are any, nothing was scanned.
     """
 
     digest: str = ""
@@ -45,7 +45,7 @@ class ScanTask:
     """Scan ``root`` and write its manifest to ``sink``.
 
     Every link below ``root`` must lead into one of the folders ``within`` (resolved paths; empty: links are free).
-    ``progress`` is a file. Where a file or a folder takes more than ``timeout_s`` the scan is given up.
+    ``progress`` is a file. The scan is aborted if one file or folder takes more than ``timeout_s``.
     """
 
     root: Path
@@ -60,7 +60,7 @@ class ScanTask:
     timeout_s: float | None = None
 
     def run(self, guard: Guard) -> ScanReport:  # noqa: ARG002 - a scan decodes nothing, so no record needs its guard
-        """Scan; raises what ``scan.scan`` raises, and DatasetError where one file takes too long."""
+        """Scan. Raises what ``scan.scan`` raises, and DatasetError if one file takes too long."""
         if self.timeout_s is None:
             return self._scan(None)
         return _watched(self._scan, Watch(self.timeout_s))
@@ -96,9 +96,9 @@ class ScanTask:
 
 
 def links_outside(root: Path, within: Sequence[Path], watch: Watch | None = None) -> Iterator[str]:
-    """The links below a folder that lead out of all of these (resolved) folders, by path relative to it.
+    """Yield the links below a folder that lead out of all of these (resolved) folders, as paths relative to it.
 
-    Folders behind links are entered once. What a link leads to may change later; then its bytes are no longer the
+    Folders behind links are entered once. The target of a link may change later. Then its bytes are no longer the
     scanned ones, and reading the record is refused.
     """
     seen: set[str] = set()
@@ -109,7 +109,7 @@ def links_outside(root: Path, within: Sequence[Path], watch: Watch | None = None
             watch.at(keys.printable(place))
         try:
             entries = list(os.scandir(root / place))
-        except OSError:  # the scan, which comes next, says so by name
+        except OSError:  # the scan comes next and reports it
             continue
         for entry in entries:
             path = f"{place}/{entry.name}" if place else entry.name
@@ -125,20 +125,20 @@ def links_outside(root: Path, within: Sequence[Path], watch: Watch | None = None
 
 
 def _watched(scan: Callable[[Watch], ScanReport], watch: Watch) -> ScanReport:
-    """Scan in a thread of its own, which is left behind where it hangs: a worker that has such a thread is replaced."""
+    """Scan in a separate thread, which is abandoned if it hangs; the worker with such a thread is replaced."""
     ended: Future[ScanReport] = Future()
 
     def carry_out() -> None:
         try:
             ended.set_result(scan(watch))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the scan was asked for
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that waits
             ended.set_exception(error)
 
     thread = threading.Thread(target=carry_out, name="scan", daemon=True)
     thread.start()
     try:
         while not ended.done():
-            # Ends the process where C code holds the interpreter's lock, so that nothing here could run.
+            # Ends the process if C code holds the interpreter's lock, because then nothing here can run.
             signal.setitimer(signal.ITIMER_REAL, 2 * watch.timeout_s + 1)
             wait([ended], timeout=_TICK_S)
             watch.check()

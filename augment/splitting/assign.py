@@ -1,15 +1,15 @@
 """Assignment of records to splits: by class and by group, and almost unchanged when a few records are added.
 
-Every unit (a record, or a group that stays together) has a place on a line, drawn from the seed and its name alone. In
-each class the units are in the order of their places, and the line is cut by the numbers of records: first test, then
-validation, then training. A unit that lies across a cut goes where its middle is. So a record that is added pushes one
-or two others over a cut, and leaves the rest alone. Groups that are larger than validation or test should be are not on
-the line but in training, as long as there is room for them.
+Every unit (a record, or a group that stays together) has a position on a line, drawn from the seed and its name alone.
+The units of each class are sorted by position, and the line is cut by the numbers of records: first test, then
+validation, then training. A unit that crosses a cut goes to the side of its middle. An added record therefore pushes at
+most a few others over a cut. Groups larger than validation or test should be are not on the line. They go to training,
+as long as it has room.
 
-Where groups are large the numbers cannot be met; then single moves and exchanges of units bring them as near as these
-can, in each class and then in all of them together (each step is the one that lowers the sum of squared differences
-most). A group belongs to the class that most of its records have, of equals to the rarest. Classes of fewer units than
-splits are put together and divided as one.
+Large groups can make the exact numbers impossible. Then single moves and exchanges of units bring the numbers as close
+as possible, in each class and then overall. Each step is the one that lowers the sum of squared differences most. A
+group belongs to the class of most of its records, or to the rarest of equals. Classes with fewer units than splits are
+merged and divided as one.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from augment.splitting.ratios import Ratios, table
 
 
 def places(seed: int, keys: Sequence[str], groups: Sequence[str | None]) -> NDArray[np.uint64]:
-    """Where each record stands on the line: uint64, equal for records of one group."""
+    """Return the position of each record on the line: uint64, equal for records of one group."""
     drawn: dict[str, bytes] = {}
     found = []
     for key, group in zip(keys, groups, strict=True):
@@ -38,11 +38,11 @@ def places(seed: int, keys: Sequence[str], groups: Sequence[str | None]) -> NDAr
 def assign(
     units: NDArray[np.int64], classes: NDArray[np.int64], where: NDArray[np.uint64], ratios: Ratios
 ) -> NDArray[np.int64]:
-    """The split of each record, as its place in ``ratios.names``: int64 (N,).
+    """Return the split of each record, as an index into ``ratios.names``: int64 (N,).
 
-    ``units`` are numbers from 0, ``classes`` any numbers, ``where`` the records' places; all (N,).
+    ``units`` are numbers from 0, ``classes`` any numbers, ``where`` the records' positions; all (N,).
 
-    Raises DatasetError where there are fewer units than splits, CallError where there are fewer records.
+    Raises DatasetError if there are fewer units than splits, CallError if there are fewer records.
     """
     num_units = int(units.max()) + 1
     num_splits = len(ratios.names)
@@ -76,7 +76,7 @@ def _draw(seed: int, what: str, name: str) -> bytes:
 def _strata(
     units: NDArray[np.int64], classes: NDArray[np.int64], sizes: NDArray[np.int64], num_splits: int
 ) -> NDArray[np.int64]:
-    """The class of each unit; one number for all classes of too few units."""
+    """Return the class of each unit; all classes with too few units share one number."""
     _, numbered, frequency = np.unique(classes, return_inverse=True, return_counts=True)
     of_unit = np.zeros(len(sizes), np.int64)
     of_unit[units] = numbered
@@ -91,7 +91,7 @@ def _strata(
 
 
 def _cut(sizes: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The split of each unit of one class; units come in the order of their places."""
+    """Return the split of each unit of one class; the units are sorted by position."""
     chosen = np.zeros(len(sizes), np.int64)
     large = sizes > max(int(wanted[1:].min()), 1)
     large[large] = np.cumsum(sizes[large]) <= wanted[0]
@@ -106,7 +106,7 @@ def _cut(sizes: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int6
 
 
 def _populate(chosen: NDArray[np.int64], sizes: NDArray[np.int64], wanted: NDArray[np.int64]) -> None:
-    """Give every split that should have records of this class a unit of it, where there are enough."""
+    """Give every split that should have records of this class at least one unit, if there are enough."""
     if len(sizes) < np.count_nonzero(wanted):
         return
     for split in np.flatnonzero(wanted):
@@ -121,10 +121,11 @@ def _repair(
     rows: NDArray[np.int64],
     wanted_by_row: NDArray[np.int64],
 ) -> None:
-    """Move and exchange units while that lowers the sum of squared differences from what is wanted.
+    """Move and exchange units while that lowers the sum of squared differences from the wanted numbers.
 
-    Of units of one size those move whose class (``rows``, of which ``wanted_by_row`` tells what each split should have)
-    gains most. The sum falls with each step and is a whole number, so this ends; no split loses its last unit.
+    Among units of one size, those move whose class gains most. ``rows`` are the units' classes, ``wanted_by_row`` has
+    the wanted number of each class and split. The sum is a whole number that falls with each step, so the loop ends. No
+    split loses its last unit.
     """
     num_splits = len(wanted)
     while True:
@@ -152,9 +153,10 @@ def _repair(
 def _step(
     chosen: NDArray[np.int64], sizes: NDArray[np.int64], source: int, target: int, gap: int
 ) -> tuple[int, int, int, int, int] | None:
-    """The best move or exchange between two splits that differ by ``gap`` from what is wanted; None where none helps.
+    """Return the best move or exchange between two splits that differ by ``gap`` from the wanted numbers, or None.
 
-    What it changes (below 0), the two splits, the size of the unit that goes and of the one that comes (0: none).
+    The tuple holds the change of the sum (below 0), the two splits, the size of the unit that leaves and of the one
+    that comes in exchange (0 if none).
     """
     given = np.unique(sizes[chosen == source])
     taken = np.unique(np.append(sizes[chosen == target], 0))
@@ -171,7 +173,7 @@ def _step(
 def _fill_empty(
     chosen: NDArray[np.int64], sizes: NDArray[np.int64], unit_places: NDArray[np.uint64], num_splits: int
 ) -> None:
-    """No split is empty: each has a unit at least, taken from the one with the most."""
+    """Give each empty split one unit from the split with the most units."""
     order = np.argsort(unit_places, kind="stable")
     ordered = chosen[order]
     for split in range(num_splits):
@@ -181,7 +183,7 @@ def _fill_empty(
 
 
 def _take_smallest(chosen: NDArray[np.int64], sizes: NDArray[np.int64], split: int, num_splits: int) -> None:
-    """The smallest unit of the split that has the most units goes to ``split``; of equals the first."""
+    """Move the smallest unit of the split with the most units to ``split``; of equals the first."""
     source = int(np.bincount(chosen, minlength=num_splits).argmax())
     candidates = np.flatnonzero(chosen == source)
     chosen[candidates[sizes[candidates].argmin()]] = split

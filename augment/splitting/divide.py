@@ -1,13 +1,13 @@
-"""Divide a dataset without splits into training, validation and test, before anything is augmented.
+"""Division of a dataset without splits into training, validation and test, before anything is augmented.
 
     classes and groups and near-duplicates -> units that stay together -> a split for each -> a dataset with splits
 
-The draw follows from the seed and the records' keys alone. Chance decides only what classes leave open: each class has
-its share of every split, as far as its groups allow.
+The draw follows from the seed and the records' keys alone. It is stratified: each class has its share of every split,
+as far as its groups allow.
 
-A group stays on one side: one patient's images, one video's frames, copies of one file. Its name is the folder of the
-record's key, what a pattern finds in the key, or a column of the image's ``extra``. A record without a name is alone.
-Groups that share an image, or near-duplicates, become one.
+A group stays in one split: one patient's images, one video's frames, copies of one file. Its name is the folder of the
+record's key, the match of a pattern in the key, or a column of the image's ``extra``. A record without a name is a
+group by itself. Groups that share an image, or near-duplicates, are merged.
 """
 
 import csv
@@ -47,7 +47,7 @@ _MANY = 4096
 
 
 def check_group_by(group_by: str) -> None:
-    """Raise CallError where it is neither ``folder``, ``column:NAME`` nor a pattern with one group."""
+    """Raise CallError unless the value is ``folder``, ``column:NAME`` or a pattern with one group."""
     if group_by != FOLDER and not group_by.startswith(COLUMN):
         _pattern(group_by)
     elif group_by == COLUMN:
@@ -55,9 +55,9 @@ def check_group_by(group_by: str) -> None:
 
 
 def names(dataset: Dataset, group_by: str) -> list[str | None]:
-    """The group of each record, None for those that have none.
+    """Return the group of each record, None for records without a group.
 
-    Raises CallError as ``check``, DatasetError where no record has a group.
+    Raises CallError as ``check`` does, DatasetError if no record has a group.
     """
     check_group_by(group_by)
     if group_by.startswith(COLUMN):
@@ -74,9 +74,9 @@ def names(dataset: Dataset, group_by: str) -> list[str | None]:
 
 
 def together(num_records: int, groups: Sequence[str | None], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The number of the unit that each record belongs to: int64 (num_records,), counted from 0.
+    """Return the number of each record's unit: int64 (num_records,), counted from 0.
 
-    Records of equal group, and the two of each of ``pairs`` (int64 (N, 2)), belong to one unit, and so on from there.
+    Records of equal group belong to one unit, and so do the two records of each of ``pairs`` (int64 (N, 2)).
     """
     first: dict[str, int] = {}
     edges = [(first.setdefault(name, i), i) for i, name in enumerate(groups) if name is not None]
@@ -96,12 +96,12 @@ def _pattern(text: str) -> re.Pattern[str]:
         pattern = re.compile(text)
     except re.error as error:
         raise CallError(
-            f"group_by is {text!r}, which is no pattern ({error}); give folder, column:NAME or a regular expression"
+            f"group_by is {text!r}, which is not a regular expression ({error}); give one, folder or column:NAME"
         ) from error
     if pattern.groups != 1:
         raise CallError(
-            f"group_by is {text!r}, a pattern with {pattern.groups} groups; it has one, in (parentheses), which is the "
-            "group's name; write (?:…) around what is none"
+            f"group_by is {text!r}, a pattern with {pattern.groups} groups; put exactly one pair of (parentheses) "
+            "around the group's name and write (?:…) elsewhere"
         )
     return pattern
 
@@ -124,28 +124,28 @@ def _of_column(dataset: Dataset, column: str) -> list[str | None]:
             value = extra.get(column)
             found.append(None if value is None else value if isinstance(value, str) else json.dumps(value))
     if column not in columns:
-        has = f"it has {', '.join(sorted(columns)[:8])}" if columns else "it says nothing beside its targets"
+        has = f"it has {', '.join(sorted(columns)[:8])}" if columns else "it has no other columns"
         raise DatasetError(
-            f"group_by is {COLUMN + column!r}, and {dataset.root} has no such column; {has}"
+            f"group_by is {COLUMN + column!r}, but {dataset.root} has no such column; {has}"
             f"{did_you_mean(column, columns)}"
         )
     return found
 
 
 COLUMNS = ("key", "split", "class", "group", "nearest", "distance")
-"""Of the report: ``nearest`` is the key of the record's nearest near-duplicate, ``distance`` how many bits differ."""
+"""Columns of the report; ``nearest`` is the key of the nearest near-duplicate, ``distance`` is in bits."""
 
 _NONE = NearDuplicates(np.empty((0, 2), np.int64), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True)
 class DividedDataset:
-    """A dataset and the split of each of its records.
+    """Dataset and the split of each of its records.
 
-    ``assigned`` is the place in ``ratios.names`` of each record's split, ``class_names`` is the class that it was
-    divided by (None where it has none), ``groups`` its group's name (None where nothing grouped it), ``units`` is the
-    number of what it stays together with. ``num_nameless`` records have no group though groups were asked for. All
-    sequences have the order of the dataset's records.
+    ``assigned`` is the index of each record's split in ``ratios.names``. ``class_names`` is the class that it was
+    divided by, or None. ``groups`` is the name of its group, or None. ``units`` is the number of its unit, whose
+    records stay together. ``num_nameless`` counts records without a group, if groups were requested. All sequences have
+    the order of the dataset's records.
     """
 
     dataset: Dataset
@@ -159,12 +159,12 @@ class DividedDataset:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of records in each split."""
+        """Number of records in each split."""
         numbers = np.bincount(self.assigned, minlength=len(self.ratios.names)).tolist()
         return dict(zip(self.ratios.names, numbers, strict=True))
 
     def class_counts(self) -> dict[str | None, list[int]]:
-        """For each class the number of records in each split; classes in the dataset's order, None last."""
+        """Numbers of records in each split, for each class; classes in the dataset's order, None last."""
         counted = Counter(zip(self.class_names, self.assigned.tolist(), strict=True))
         there = set(self.class_names)
         names: list[str | None] = [name for name in self.dataset.classes if name in there]
@@ -173,16 +173,16 @@ class DividedDataset:
 
     @property
     def num_units(self) -> int:
-        """How many records or groups were divided."""
+        """Number of units (records or groups) that were divided."""
         return len(np.unique(self.units))
 
     @property
     def largest_unit(self) -> int:
-        """How many records the largest group has."""
+        """Number of records in the largest unit."""
         return int(np.bincount(self.units).max())
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """The rows of the report, in the order of ``COLUMNS``."""
+        """Yield the rows of the report, in the order of ``COLUMNS``."""
         nearest = self._nearest()
         keys = self.dataset.keys(range(self.dataset.num_records))
         sizes = np.bincount(self.units)
@@ -210,10 +210,9 @@ class DividedDataset:
             raise StorageError(f"the report {path} cannot be written: {error.strerror or error}") from error
 
     def divided(self) -> Dataset:
-        """The dataset with splits, held in memory.
+        """Return the dataset with splits, held in memory.
 
-        Keys, files, annotations and what the scan refused stay; the dataset's digest is another, since it counts
-        splits.
+        Keys, files, annotations and refused files stay. The dataset's digest changes, because it covers the splits.
         """
         source, names = self.dataset.source, self.ratios.names
         records = pa.Table.from_batches(source.record_batches(), manifest.SCHEMA)
@@ -234,7 +233,7 @@ class DividedDataset:
     def expansion(
         self, out: str | os.PathLike[str], *, output_format: str | None = None, update: bool = False
     ) -> Expansion:
-        """Return the expansion that writes the dataset with its splits: every file as it is, nothing augmented.
+        """Return the expansion that writes the dataset with its splits: every file unchanged, nothing augmented.
 
         Raises what ``Expansion`` raises.
         """
@@ -242,7 +241,7 @@ class DividedDataset:
         return Expansion(dataset, out, copies=0, include_originals=True, output_format=output_format, update=update)
 
     def _nearest(self) -> dict[int, tuple[int, int]]:
-        """For each record that has near-duplicates the least distance, and the place of the first at it."""
+        """Return the least distance of each record with near-duplicates, and the index of the first record at it."""
         found: dict[int, tuple[int, int]] = {}
         for (left, right), distance in zip(self.near.pairs.tolist(), self.near.distances.tolist(), strict=True):
             for one, other in ((left, right), (right, left)):
@@ -261,20 +260,20 @@ def divide_dataset(
     workers: Workers | None = None,
     progress: pixels.Progress | None = None,
 ) -> DividedDataset:
-    """Say which records are for training, validation and test; nothing is written.
+    """Assign each record to training, validation or test; nothing is written.
 
     ``ratios`` (``"60,20,20"``, or ``"70,30"`` without validation) are by default ``ratios.default_ratios`` of the
     dataset's size, with ``validation`` or without. ``group_by`` is ``folder``, ``column:NAME`` or a pattern with one
-    group. ``max_distance`` is how many bits the hashes of near-duplicates differ at most; None looks at no image, and
-    only records that are equal stay together. ``progress`` is called while images are looked at.
+    group. ``max_distance`` is the largest number of bits in which the hashes of near-duplicates differ. None decodes no
+    image, and only equal records stay together. ``progress`` is called while images are hashed.
 
-    Raises DatasetError where the dataset has splits, or too few records or groups; CallError.
+    Raises DatasetError if the dataset has splits, or too few records or groups; CallError.
     """
     check(ratios=ratios, group_by=group_by, seed=seed, max_distance=max_distance)
     if dataset.splits:
         raise DatasetError(
-            f"{dataset.root} has the splits {', '.join(dataset.splits)} already, and whoever made them knew why; to "
-            "divide it anew, put the images of all splits into one folder, or give the folder of one split"
+            f"{dataset.root} has the splits {', '.join(dataset.splits)} already; to divide it again, "
+            "put the images of all splits into one folder, or give the folder of one split"
         )
     chosen = parse_ratios(ratios) if isinstance(ratios, str) else ratios
     chosen = chosen or default_ratios(dataset.num_records, validation=validation)
@@ -299,7 +298,10 @@ def divide_dataset(
 def check(
     *, ratios: Ratios | str | None = None, group_by: str | None = None, seed: int = 0, max_distance: int | None = None
 ) -> None:
-    """Raise CallError where an argument of ``divide_dataset`` is out of range, before a scan that may take minutes."""
+    """Raise CallError if an argument of ``divide_dataset`` is out of range.
+
+    Called before a scan, which may take minutes.
+    """
     check_seed(seed)
     if isinstance(ratios, str):
         parse_ratios(ratios)
@@ -310,14 +312,14 @@ def check(
 
 
 def _equal(dataset: Dataset) -> NDArray[np.int64]:
-    """Records of equal bytes and annotations, each with the first of its kind: int64 (N, 2)."""
+    """Return records of equal bytes and annotations, each with the first of its kind: int64 (N, 2)."""
     _, first, numbered = np.unique(dataset.digests(), return_index=True, return_inverse=True)
     others = np.flatnonzero(first[numbered] != np.arange(dataset.num_records))
     return np.column_stack([first[numbered[others]], others]).astype(np.int64)
 
 
 def _class_names(dataset: Dataset) -> list[str | None]:
-    """The class of each record: its own, or of those of its objects (or labels) the one that fewest images have."""
+    """Return the class of each record: its own, or the rarest of its objects' (or labels') classes."""
     names = [None if label is None else dataset.classes[label] for label in dataset.labels()]
     if not dataset.targets & {"boxes", "labels"}:
         return names
@@ -331,7 +333,7 @@ def _class_names(dataset: Dataset) -> list[str | None]:
 
 
 def _held(text: str | None) -> set[str]:
-    """The classes that are in an image."""
+    """Return the classes in an image."""
     said: Mapping[str, object] = {} if text is None else json.loads(text)
     labels, boxes = said.get("labels"), said.get("box_labels")
     found = {name for name, share in labels.items() if share} if isinstance(labels, dict) else set()

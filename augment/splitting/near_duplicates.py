@@ -1,14 +1,15 @@
-"""Images that are nearly the same: a perceptual hash of each, and the pairs whose hashes hardly differ.
+"""Near-duplicate images: a perceptual hash of each image, and the pairs whose hashes hardly differ.
 
-The hash is ``imagehash.phash``: the image in grey at 32 x 32, of its cosine transform the 8 x 8 lowest frequencies,
-each above their median or not. These 64 bits hardly change with size, compression, brightness and a little noise; they
-do change with a flip, a turn or a crop. By default two images are near-duplicates where at most 6 bits differ: among
-7,000 images of CIFAR-10 all 7 such pairs are one image twice, of the next 6 (at 8 bits) two are: looked at by eye.
+The hash is ``imagehash.phash``: the image in grey at 32 x 32, the 8 x 8 lowest frequencies of its cosine transform,
+each compared with their median. These 64 bits hardly change with size, compression, brightness and a little noise. They
+do change with a flip, a rotation or a crop. By default two images are near-duplicates if at most 6 bits differ. Among
+7,000 images of CIFAR-10, all 7 such pairs are the same image twice; of the next 6 pairs (at 8 bits), 2 are (checked by
+eye).
 
-Pairs are found by multi-index hashing (Norouzi, Punjani and Fleet, Fast search in Hamming space, CVPR 2012): of two
-hashes that differ in at most d bits, cut into d + 1 bands, at least one band is equal. So only hashes that share a band
-are compared, not all with all. Images of one hash are joined to the first of them, so that a thousand black images
-make a thousand pairs and not half a million.
+Pairs are found by multi-index hashing (Norouzi, Punjani and Fleet, Fast search in Hamming space, CVPR 2012). If two
+hashes differ in at most d bits and are cut into d + 1 bands, at least one band is equal. So only hashes that share a
+band are compared. Images of equal hash are joined to the first of them, so that a thousand black images make a thousand
+pairs and not half a million.
 """
 
 import contextlib
@@ -30,22 +31,23 @@ from augment.workers.files import MemoryFile
 from augment.workers.task import Guard, Workers
 
 MAX_DISTANCE = 6
-"""Bits of 64 that may differ."""
+"""Default number of the 64 bits that may differ."""
 
 LARGEST_DISTANCE = 12
-"""Beyond it, images of different things are neighbours: random hashes of 100,000 images have some."""
+"""Largest allowed distance. Above it, even random hashes of 100,000 images have neighbours."""
 
 _BITS = 64
 _SMALLEST_SIDE_PX = 256
-"""To this many pixels a JPEG may be reduced while it is decoded; the hash looks at 32."""
+"""Least shorter side of a JPEG that is decoded at a reduced size; the hash needs 32."""
 _IMAGES_A_TASK = 64
 _PAIRS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """``pairs`` are places of records, int64 (N, 2), the smaller first, in order; ``distances`` int64 (N,), in bits.
+    """Pairs of near-duplicates, and their distances.
 
+    ``pairs`` are indices of records, int64 (N, 2), the smaller first, sorted; ``distances`` are int64 (N,), in bits.
     ``num_undecodable`` images have no hash and so no neighbour.
     """
 
@@ -56,13 +58,13 @@ class NearDuplicates:
 
 @dataclass(frozen=True, slots=True)
 class HashTask:
-    """Hash the records from one place to another; None for those that cannot be decoded."""
+    """Hash a range of records; the hash is None for records that cannot be decoded."""
 
     dataset: Dataset
     records: range
 
     def run(self, guard: Guard) -> tuple[range, list[int | None]]:
-        """Decode each once; the hashes come with their places."""
+        """Return the records' indices and their hashes; each record is decoded once."""
         return self.records, [self._hash(record, guard) for record in self.dataset.records(self.records)]
 
     def _hash(self, record: Record, guard: Guard) -> int | None:
@@ -77,8 +79,8 @@ class HashTask:
 
 
 def image_hash(image: NDArray[np.uint8]) -> int:
-    """The hash of uint8 (H, W, 3) RGB as a number of 64 bits."""
-    import imagehash  # noqa: PLC0415 - of the extra `tools`; a division without near-duplicates does not need it
+    """Return the hash of an uint8 (H, W, 3) RGB image, as an integer of 64 bits."""
+    import imagehash  # noqa: PLC0415 - in the extra `tools`; a division without near-duplicates does not need it
 
     bits = np.asarray(imagehash.phash(Image.fromarray(image)).hash, np.bool_)
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
@@ -114,7 +116,7 @@ def find(
 
 
 def check_distance(max_distance: int) -> None:
-    """Raise CallError where it is out of range."""
+    """Raise CallError if the distance is out of range."""
     if not 0 <= max_distance <= LARGEST_DISTANCE:
         raise CallError(
             f"max_distance is {max_distance}; give a number of bits in [0, {LARGEST_DISTANCE}], of the {_BITS} that a "
@@ -123,9 +125,9 @@ def check_distance(max_distance: int) -> None:
 
 
 def near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All pairs of different hashes that differ in at most so many bits, and each equal one with the first of its kind.
+    """Return all pairs of different hashes within a distance, and each repeated hash paired with its first occurrence.
 
-    Where a hash occurs more than once, its first place stands for all of them. Pairs are int64 (N, 2), distances (N,).
+    A hash that occurs more than once is represented by its first index. Pairs are int64 (N, 2), distances (N,).
     """
     distinct, first, numbered = np.unique(hashes, return_index=True, return_inverse=True)
     others = np.flatnonzero(first[numbered] != np.arange(len(hashes)))
@@ -143,11 +145,11 @@ def near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> tuple[NDArray[n
 
 
 def _sharing(band: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """All pairs of places with equal values, some millions at a time."""
+    """Yield all pairs of indices with equal values, some millions at a time."""
     order = np.argsort(band, kind="stable")
     ordered = band[order]
     stops = np.searchsorted(ordered, ordered, side="right")
-    numbers = stops - np.arange(len(band)) - 1  # of those behind each place with its value
+    numbers = stops - np.arange(len(band)) - 1  # the number of later indices with the same value
     cut = np.cumsum(numbers)
     start = 0
     while start < len(band):
@@ -160,6 +162,6 @@ def _sharing(band: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDAr
 
 
 def _eighths(height: int, width: int) -> int:
-    """The fewest that leave the shorter side long enough; an image that is smaller stays whole."""
+    """Return the least number of eighths that keeps the shorter side long enough; 8 for a small image."""
     wanted = -(-_SMALLEST_SIDE_PX * FULL // min(height, width))
     return min(wanted, FULL)

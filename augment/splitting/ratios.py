@@ -1,16 +1,16 @@
-"""Sizes of the splits: shares by the dataset's size, and whole numbers that add up.
+"""Sizes of the splits: default shares by the dataset's size, and whole numbers that add up.
 
 Shares are whole numbers out of ``WHOLE``, so that all arithmetic on them is exact.
 
-By default the share that is held out for each of validation and test falls with the number of records, by the field's
-usual numbers (Ng's lectures on structuring machine learning projects have all of them):
+The default share of validation and of test falls with the number of records. It follows the field's usual numbers,
+which are all in Ng's lectures on structuring machine learning projects:
 
     up to 10,000      20 % each (60/20/20), without validation 30 % (70/30)
     1,000,000         1 % each (98/1/1), without validation 1 % (99/1)
     from 10,000,000   0.25 % each (99.5/0.25/0.25), without validation 0.25 %
 
-Between two of these sizes the share's logarithm is linear in the logarithm of the number of records. So the share never
-rises, and the number of records that are held out never falls, as a dataset grows.
+Between two of these sizes the share's logarithm is linear in the logarithm of the number of records. As a dataset
+grows, the share never rises and the number of records in validation and test never falls.
 """
 
 import itertools
@@ -26,25 +26,25 @@ from augment.errors import CallError
 from augment.validation import quoted
 
 WHOLE = 100_000_000
-"""What shares are parts of: a millionth of a percent each, so that they hardly jump as a dataset grows."""
+"""Sum of all shares. One part is a millionth of a percent, so that shares hardly jump as a dataset grows."""
 
 SPLITS = ("train", "val", "test")
-"""The names of the folders: those that most tools of the field look for."""
+"""Names of the folders, as most tools of the field expect them."""
 
 _ANCHORS = ((10_000, 20.0, 30.0), (1_000_000, 1.0, 1.0), (10_000_000, 0.25, 0.25))
-"""Records; percent held out for each of validation and test; percent for test where there is no validation."""
+"""Number of records; percent of each of validation and test; percent of test without validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """The splits, the training split first, and the share of each; the shares add up to ``WHOLE``."""
+    """Splits, the training split first, and the share of each; the shares add up to ``WHOLE``."""
 
     names: tuple[str, ...]
     shares: tuple[int, ...]
 
     @property
     def percents(self) -> tuple[float, ...]:
-        """The shares for people."""
+        """Shares in percent, for people."""
         return tuple(100 * share / WHOLE for share in self.shares)
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Ratios:
 
 
 def default_ratios(num_records: int, *, validation: bool = True) -> Ratios:
-    """The shares for a dataset of this size, as the text of this module has them."""
+    """Return the default shares for a dataset of this size (see the module's docstring)."""
     each = round(_held_out(num_records, 1 if validation else 2) * WHOLE / 100)
     if validation:
         return Ratios(SPLITS, (WHOLE - 2 * each, each, each))
@@ -60,9 +60,9 @@ def default_ratios(num_records: int, *, validation: bool = True) -> Ratios:
 
 
 def parse_ratios(text: str) -> Ratios:
-    """Read ``60,20,20`` (training, validation, test) or ``70,30`` (training, test): percents, or fractions of 1.
+    """Parse ``60,20,20`` (training, validation, test) or ``70,30`` (training, test): percents, or fractions of 1.
 
-    Raises CallError where they are not positive or do not add up.
+    Raises CallError if they are not positive or do not add up.
     """
     try:
         shares = [Fraction(part.strip()) for part in text.split(",")]
@@ -93,10 +93,10 @@ def _held_out(num_records: int, column: int) -> float:
 
 
 def totals(num_records: int, shares: Sequence[int]) -> list[int]:
-    """Whole numbers in these shares (parts of ``WHOLE``) that add up to the number of records, by largest remainder.
+    """Return whole numbers in these shares (parts of ``WHOLE``) that add up to the number of records.
 
-    Of equal remainders the first in order wins. Where there are records enough, none is 0: the largest gives one.
-    Raises CallError where there are fewer records than shares.
+    The method is the largest remainder; the first of equal remainders wins. With enough records no number is 0: the
+    largest gives one. Raises CallError if there are fewer records than shares.
     """
     if num_records < len(shares):
         raise CallError(
@@ -111,13 +111,13 @@ def totals(num_records: int, shares: Sequence[int]) -> list[int]:
 
 
 def table(sizes: Sequence[int], shares: Sequence[int]) -> NDArray[np.int64]:
-    """How many records of each class go to each split: int64 (classes, splits).
+    """Return the number of records of each class in each split: int64 (classes, splits).
 
-    Rows add up to ``sizes``, columns to ``totals`` of all records, and the sum of the squared distances from the exact
-    shares is the least that is possible. First each class is apportioned by largest remainder; then, while a split has
-    too many, a record of the class that minds least is moved along the cheapest way of splits to one that has too few
-    (successive shortest paths, which are optimal for convex costs: Ahuja, Magnanti and Orlin, Network Flows, 1993,
-    section 14.5). Raises CallError as ``totals``.
+    Rows add up to ``sizes``, columns to ``totals`` of all records. The sum of the squared distances from the exact
+    shares is the least possible. First each class is apportioned by largest remainder. Then records are moved, along
+    the cheapest path of splits, from splits with too many to splits with too few. These are successive shortest paths,
+    which are optimal for convex costs (Ahuja, Magnanti and Orlin, Network Flows, 1993, section 14.5). Raises CallError
+    as ``totals`` does.
     """
     columns = np.array(totals(sum(sizes), shares), np.int64)
     numbers = np.array([_largest_remainder(size, shares) for size in sizes], np.int64).reshape(-1, len(shares))
@@ -140,7 +140,7 @@ def _largest_remainder(number: int, shares: Sequence[int]) -> list[int]:
 def _cheapest_way(
     numbers: NDArray[np.int64], error: NDArray[np.int64], surplus: NDArray[np.int64]
 ) -> list[tuple[int, int, int]]:
-    """The moves (row, from, to) that take one record from a split with too many to one with too few."""
+    """Return the moves (row, from, to) that take one record from a split with too many to one with too few."""
     num_splits = len(surplus)
     moves: dict[tuple[int, int], tuple[int, int]] = {}
     for source in range(num_splits):
@@ -153,7 +153,7 @@ def _cheapest_way(
     least: dict[int, tuple[int, tuple[tuple[int, int], ...]]] = {
         source: (0, ()) for source in range(num_splits) if surplus[source] > 0
     }
-    for _ in range(num_splits - 1):  # Bellman-Ford: costs of single moves may be negative, no cycle is
+    for _ in range(num_splits - 1):  # Bellman-Ford, because single moves may have negative costs; no cycle has
         for (source, target), (cost, _row) in moves.items():
             if source in least and (target not in least or least[source][0] + cost < least[target][0]):
                 least[target] = least[source][0] + cost, (*least[source][1], (source, target))

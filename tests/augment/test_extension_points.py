@@ -61,7 +61,7 @@ from collections.abc import Callable, Iterator
 
 from augment.errors import DatasetError
 from augment.formats import files
-from augment.formats.format import Described, FolderFormat, Listing, Output, StreamedFile, OutputDataset
+from augment.formats.format import Described, FolderFormat, Listing, Output, OutputDataset, StreamedFile
 from augment.formats.tree import Tree
 
 INDEX = "images.idx"

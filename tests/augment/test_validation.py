@@ -270,7 +270,7 @@ def test_flags_that_are_none_are_refused_by_name(
         (lambda _: augment.contact_sheet(None), "^images is None; give a list"),  # type: ignore[arg-type]
         (lambda _: augment.contact_sheet([IMAGE], "a"), "^labels is 'a'; give a list"),
         (lambda _: augment.Dataset(None), "^source is None; Dataset.open reads"),  # type: ignore[arg-type]
-        (lambda _: augment.Dataset.from_buffer(b""), "^buffer is b''; give what to_buffer gave"),
+        (lambda _: augment.Dataset.from_buffer(b""), "^buffer is b''; give to_buffer's result"),
         (lambda dataset: dataset.read("cat/1"), "^record is 'cat/1'; give one of this dataset's records"),
         (lambda dataset: dataset.keys(3), "^indices is 3; give a list"),
         (lambda dataset: augment.scan(dataset.root, progress=WRONG), "^progress is 3; it must be a function"),

@@ -1,26 +1,26 @@
-"""The COCO format: JSON files that list images, categories, and objects with boxes, masks and keypoints.
+"""COCO format: JSON files that list images, categories, and objects with boxes, masks and keypoints.
 
     annotations/instances_train2017.json   train2017/…                as COCO itself
     annotations/instances_train.json       images/train/…, train/…, images/…
     train/_annotations.coco.json           train/…                    as Roboflow exports it
     annotations.json                       next to its images
 
-- **Files** are the ``*.json`` anywhere that are COCO's by what is in them. Panoptic files are left out, and so is
-  ``stuff_*`` if there is another file for the split.
-- **Splits.** A file's split is the word in its name that names one (``instances_val2017.json``: ``val``), else that of
-  its folders. Files without one are one dataset without splits, or an error if other files have one.
-- **Files of one split** are read together (``instances_…``, ``person_keypoints_…``, ``captions_…``): objects with the
-  same id, image and category are one, with the members of both.
-- **Images** are looked for by their ``file_name`` in the folders of the layouts above, beside the file and above it;
-  the folder that has most of a file's first images is taken. The key is the path below it. A name that leads
-  elsewhere is found by its last parts if they are unique in the dataset (``image_paths.Finder``), else it is refused;
-  so is an image that no file lists.
-- **Lost objects.** If objects are of images that are not listed, the images without any object are refused: they may
-  be theirs.
+- **Files** are the ``*.json`` anywhere that are recognised as COCO's by their content. Panoptic files are left out, and
+  so is ``stuff_*`` if there is another file for the split.
+- **Splits.** A file's split is the word in its name that names one (``instances_val2017.json``: ``val``), or else that
+  of its folders. If no file names a split, the dataset has none. It is an error if only some do.
+- **Files of one split** are read together (``instances_…``, ``person_keypoints_…``, ``captions_…``). Objects with the
+  same id, image and category are merged, with the members of both.
+- **Images** are searched by ``file_name`` in the folders of the layouts above, next to the file and above it. The
+  folder with most of a file's first images is chosen. The key is the path below it. A name that leads elsewhere is
+  found by its last parts if they are unique in the dataset (``image_paths.Finder``), or else refused. An image that no
+  file lists is refused.
+- **Lost objects.** If objects belong to images that are not listed, the images without any object are refused, because
+  the objects may be theirs.
 - **Classes** are the categories in the order of their ids. Categories of one name are one class.
 - **Written** are ``{split}/…`` and ``annotations/instances_{split}.json`` (without splits, the images and
-  ``annotations.json`` in the root), keypoints included. Ids of images and annotations are running numbers from 1 over
-  all splits; categories keep their ids and members if the source was COCO, else they count from 1.
+  ``annotations.json`` in the root), keypoints included. Ids of images and annotations count from 1 over all splits.
+  Categories keep their ids and members if the source was COCO, or else count from 1.
 """
 
 import re
@@ -49,18 +49,18 @@ _LEFT_OUT = frozenset({"stuff", "panoptic"})
 _YEAR = re.compile(r"[ _-]?(?:19|20)\d\d$")
 _NOT_LETTERS = re.compile(r"[^a-z]+")
 _NO_SPLIT = "default"
-"""What CVAT calls the only part of a dataset."""
+"""CVAT's name for the only part of a dataset."""
 
 _FIRST_IMAGES = 50
 _FOREIGN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-"""How URLs and paths of Windows begin."""
+"""Beginning of a URL or of a Windows path."""
 
 
 @dataclass(frozen=True, slots=True)
 class CocoFile:
-    """One file: its path, what it holds (``instances`` and so on, empty where its name does not say) and its split.
+    """One file: its path, its kind (``instances`` and so on, empty if its name has none) and its split.
 
-    ``words`` are what the folder of its images may be called by.
+    ``words`` are possible names of the folder of its images.
     """
 
     path: str
@@ -70,7 +70,7 @@ class CocoFile:
 
 
 def find_annotation_files(tree: Tree) -> list[CocoFile]:
-    """Return the files by split, of one split those of instances first. DatasetError if some are of no split."""
+    """Return the files by split, those of instances first. Raises DatasetError if only some files have a split."""
     found = [_described(path) for path in tree.of_suffixes([".json"]) if _is_json(path) and _is_ours(tree, path)]
     with_things = {each.split for each in found if each.kind not in _LEFT_OUT}
     found = [
@@ -93,9 +93,9 @@ def find_annotation_files(tree: Tree) -> list[CocoFile]:
 
 
 def folder_of_images(tree: Tree, finder: Finder, found: CocoFile, names: Iterable[str]) -> tuple[str, bool]:
-    """Return the folder below which most of the first images of a file lie by these names, and True.
+    """Return the folder in which most of the file's first images exist by these names, and True.
 
-    If there is none, the usual folder that has most of those that their last parts tell, and False.
+    Otherwise return the usual folder with most of the images found by their last parts, and False.
     """
     folder = found.path.rpartition("/")[0]
     bases = [folder, *above(folder), ""]
@@ -126,7 +126,7 @@ def _is_json(path: str) -> bool:
 
 
 def _is_ours(tree: Tree, path: str) -> bool:
-    """True if a file is COCO's by what is in it; in the usual places any list that COCO has will do."""
+    """True if the content of a file is COCO's; in the usual folders any of COCO's lists is enough."""
     sign = evidence.sign_of(tree, path)
     if sign is not None and sign.format == Coco.name:
         return True
@@ -157,11 +157,11 @@ class Coco(FolderFormat):
     writes = frozenset({"boxes", "instance_masks", "keypoints"})
 
     def recognise(self, tree: Tree) -> bool:
-        """Return True if a JSON file begins as COCO's do."""
+        """Return True if a JSON file begins like COCO's."""
         return evidence.has(tree, self.name, filter(_is_json, tree.of_suffixes([".json"])))
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the images that the files list; opens no image. Raises DatasetError, StorageError."""
+        """Add the images that the files list; opens no image. Raises DatasetError, StorageError."""
         found = find_annotation_files(tree)
         listing.read.update(each.path for each in found)
         indexed = [index.index_file(each.path, index.read_text(tree, each.path)) for each in found]
@@ -190,15 +190,15 @@ class Coco(FolderFormat):
             name, path = paths.elsewhere[0]
             number = "1 image was" if len(paths.elsewhere) == 1 else f"{len(paths.elsewhere):,} images were"
             listing.notices.append(
-                f"{number} found by name, since the listed path leads elsewhere (the first: {keys.printable(name)} is "
-                f"{keys.printable(path)})"
+                f"{number} found by name, because the listed path leads elsewhere (the first: {keys.printable(name)} "
+                f"is {keys.printable(path)})"
             )
         for path in sorted(tree.images()):
             if path not in taken:
                 refuse(listing, path, Reason.MISPLACED, "no COCO file lists it; add it to one, or move it elsewhere")
 
     def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
-        """None. Raises RecordError where the image's annotations cannot be written at the end."""
+        """Return no files. Raises RecordError if the image's annotations cannot be written at the end."""
         said = output.annotations
         lacks = object_rules.lacking(said) or object_rules.without_class(said, whole.classes)
         if lacks is not None:
@@ -206,13 +206,13 @@ class Coco(FolderFormat):
         return ()
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """One file for each split; see ``write``."""
+        """Return one file for each split; see ``write``."""
         return write.files(outputs, whole)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A file of one split and the folder of its images; ``is_layout`` is False if none lies where files usually do."""
+    """A file of one split and the folder of its images; ``is_layout`` is False if none is in a usual folder."""
 
     file: Indexed
     split: str | None
@@ -221,7 +221,7 @@ class _Part:
 
 
 class _Paths:
-    """Finds the images that files list: by the layout, else by the last parts of a path that leads elsewhere."""
+    """Finder of listed images: by the layout, or else by the last parts of a path that leads elsewhere."""
 
     def __init__(self, tree: Tree, finder: Finder, parts: Sequence[_Part]) -> None:
         self._tree = tree
@@ -234,7 +234,7 @@ class _Paths:
         """Names that led elsewhere, each with the path that was found."""
 
     def find(self, part: _Part, name: str) -> str | None:
-        """Return the path of an image, or None. Raises ValueError if it may be one or another."""
+        """Return the path of an image, or None. Raises ValueError if it is ambiguous."""
         path = named(self._tree.paths, part.folder, name)
         if path is not None:
             return path
@@ -281,7 +281,7 @@ def _add_split(
             else:
                 taken[path] = split
                 if any(other is part.file for other, _ in images.get(path, ())):
-                    entry.problem = f"duplicate id: {part.file.path} lists {keys.printable(path)} by two names"
+                    entry.problem = f"duplicate id: {part.file.path} lists {keys.printable(path)} under two names"
                 images.setdefault(path, []).append((part.file, entry))
     folder = f"{parts[0].folder}/" if parts[0].folder else ""
     if len({part.folder for part in parts}) > 1 or not all(path.startswith(folder) for path in images):
@@ -293,7 +293,7 @@ def _add_split(
         problem = next((entry.problem for _, entry in of_files if entry.problem is not None), None)
         if problem is None and num_lost and not any(len(entry.objects) > entry.num_captions for _, entry in of_files):
             lost = "1 object is" if num_lost == 1 else f"{num_lost:,} objects are"
-            problem = f"objects lost: none is of this image, and {lost} of images that are not listed"
+            problem = f"objects lost: this image has none, and {lost} of images that are not listed"
         goes_by = f"{prefix}{path.removeprefix(folder)}"
         return Described(annotate=partial(_annotations, of_files, categories), named=goes_by, problem=problem)
 
@@ -303,8 +303,8 @@ def _add_split(
 def _refuse_name(listing: Listing, part: _Part, shown: str, name: str) -> None:
     if confined(part.folder, name.replace("\\", "/")) is None or _FOREIGN.match(name):
         detail = (
-            f"leads elsewhere: {part.file.path} lists a path that leads out of the dataset, in which no image has that "
-            "name; write its path relative to the dataset"
+            f"leads elsewhere: {part.file.path} lists a path that leads out of the dataset, and no image in it has "
+            "that name; write its path relative to the dataset"
         )
         refuse(listing, shown, Reason.ANNOTATION, detail)
     else:

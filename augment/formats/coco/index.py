@@ -1,8 +1,8 @@
 """Index of COCO's files of one split: every image and object with its position in the JSON text.
 
-A file of a million annotations is some 450 MB of text, and five times that as objects of Python. So the text stays as
-it is: the elements of the long lists are read one after another with their positions, and each is read again when its
-image is due (``element``). Reading is strict: UTF-8, one object outside, no name twice in one object, no NaN and no
+A file of a million annotations is some 450 MB of text, and five times that as Python objects. So only the text is kept:
+the elements of the long lists are read one after another with their positions, and each is read again when its image is
+processed (``element``). Reading is strict: UTF-8, one outer object, no duplicate name in an object, no NaN and no
 infinity, whole numbers of at most 18 digits, nothing after the end.
 """
 
@@ -25,7 +25,7 @@ from augment.formats.tree import Tree
 from augment.validation import abridged, quoted
 
 MAX_BYTES = 2 * 2**30
-"""Of one file; LVIS, the largest in wide use, has 1.1 GB."""
+"""Largest size of a file; LVIS, the largest in wide use, has 1.1 GB."""
 
 _MAX_DIGITS = 18
 _HEAD_BYTES = 64 * 2**10
@@ -34,9 +34,9 @@ _LOOKS_LIKE = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 
 
 class Element(NamedTuple):
-    """A member of the object outside, or one element of a member that is a list.
+    """A member of the outer object, or one element of a member that is a list.
 
-    ``start`` is its place in the text; None says that the list begins.
+    ``start`` is its position in the text; None marks the beginning of the list.
     """
 
     member: str
@@ -45,17 +45,17 @@ class Element(NamedTuple):
 
 
 class _NotStrictError(ValueError):
-    """Something that Python's reader would accept."""
+    """Input that Python's reader would accept and this one does not."""
 
 
 def looks_like(path: Path) -> bool:
-    """Whether the beginning of a file could be COCO's."""
+    """True if the beginning of a file could be COCO's."""
     head = files.head(path, _HEAD_BYTES)
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and _LOOKS_LIKE.search(head) is not None
 
 
 def read_text(files: Tree, path: str) -> str:
-    """The text of one of the files. Raises DatasetError, StorageError."""
+    """Return the text of one of the files. Raises DatasetError, StorageError."""
     try:
         return files.read_text(path, max_bytes=MAX_BYTES)
     except ValueError as error:
@@ -63,9 +63,9 @@ def read_text(files: Tree, path: str) -> str:
 
 
 def elements(text: str, name: str, lists: Collection[str]) -> Iterator[Element]:
-    """Every member of the object outside; of those called as in ``lists`` each element of the list that they are.
+    """Yield every member of the outer object; of the members named in ``lists``, yield each element.
 
-    Raises DatasetError with line and column where the text is not strict JSON or such a member is no list.
+    Raises DatasetError with line and column if the text is not strict JSON or such a member is not a list.
     """
     seen: set[str] = set()
     at = _expect(text, name, 0, "{", "an object,")
@@ -76,7 +76,7 @@ def elements(text: str, name: str, lists: Collection[str]) -> Iterator[Element]:
         start = at
         member, at = _decoded(text, name, start)
         if not isinstance(member, str):
-            _refuse(text, name, start, "a name in quotes should stand here")
+            _refuse(text, name, start, "expected a name in quotes")
         if member in seen:
             _refuse(text, name, start, f"{abridged(member)} is written twice; keep one")
         seen.add(member)
@@ -91,9 +91,9 @@ def elements(text: str, name: str, lists: Collection[str]) -> Iterator[Element]:
                 if text[at : at + 1] == ",":
                     at = _skip(text, at + 1)
                     if text[at : at + 1] == "]":
-                        _refuse(text, name, at, "a comma stands before the end of a list")
+                        _refuse(text, name, at, "a comma before the end of a list")
                 elif text[at : at + 1] != "]":
-                    _refuse(text, name, at, "a comma or the end of a list should stand here")
+                    _refuse(text, name, at, "expected a comma or the end of a list")
             at += 1
         else:
             value, end = _decoded(text, name, at)
@@ -102,18 +102,18 @@ def elements(text: str, name: str, lists: Collection[str]) -> Iterator[Element]:
         at = _skip(text, at)
     at = _expect(text, name, at, "}", "a comma or the end of the object,")
     if at < len(text):
-        _refuse(text, name, at, "something stands behind the end of the object")
+        _refuse(text, name, at, "text after the end of the object")
 
 
 def element(text: str, start: int) -> Any:
-    """Read again what ``elements`` found at this place."""
+    """Read again the value that ``elements`` found at this position."""
     return _DECODER.raw_decode(text, start)[0]
 
 
 def _expect(text: str, name: str, at: int, char: str, what: str) -> int:
     at = _skip(text, at)
     if text[at : at + 1] != char:
-        _refuse(text, name, at, f"{what} {char} should stand here")
+        _refuse(text, name, at, f"expected {what} {char}")
     return _skip(text, at + 1)
 
 
@@ -128,16 +128,16 @@ def _decoded(text: str, name: str, at: int) -> tuple[Any, int]:
     except json.JSONDecodeError as error:
         _refuse(text, name, error.pos, error.msg[:1].lower() + error.msg[1:])
     except _NotStrictError as error:
-        _refuse(text, name, at, f"in what begins here, {error}")
+        _refuse(text, name, at, f"in the value that begins here, {error}")
     except RecursionError:
-        _refuse(text, name, at, "what begins here nests too deep")
+        _refuse(text, name, at, "the value that begins here is nested too deep")
     return value, end
 
 
 def _refuse(text: str, name: str, at: int, what: str) -> NoReturn:
     line = text.count("\n", 0, at) + 1
     column = at - text.rfind("\n", 0, at)
-    found = "the file ends" if at >= len(text) else f"{text[at : at + 12]!r} stands there"
+    found = "the file ends" if at >= len(text) else f"found {text[at : at + 12]!r}"
     raise DatasetError(f"{keys.printable(name)} is not JSON: line {line}, column {column}: {what} ({found})")
 
 
@@ -150,7 +150,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(text: str) -> NoReturn:
-    raise _NotStrictError(f"{text} is no number of JSON")
+    raise _NotStrictError(f"{text} is not a JSON number")
 
 
 def _integer(text: str) -> int:
@@ -172,13 +172,13 @@ _DECODER = json.JSONDecoder(
 
 
 _MOST_NAMED = 3
-"""Annotations without an image that are named; all are counted."""
+"""Number of annotations without an image that a message names; all are counted."""
 
 _LISTS = ("images", "annotations", "categories", "licenses")
 
 
 class _Waiting(NamedTuple):
-    """An annotation whose image is not known yet: the ids of image and category as they stand there."""
+    """An annotation whose image is not known yet; the ids of image and category are as in the file."""
 
     start: int
     image_id: Any
@@ -189,9 +189,9 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class ImageEntry:
-    """One image in one file: the places of its entry and of its objects and captions in the text.
+    """One image in one file: the positions of its entry, objects and captions in the text.
 
-    ``num_captions`` of them are captions.
+    ``num_captions`` of the objects are captions.
     """
 
     start: int
@@ -204,8 +204,8 @@ class ImageEntry:
 class Indexed:
     """One file. ``entries`` are by ``file_name``, ``used`` are the ids of categories that objects have.
 
-    ``lost`` tells of the annotations that belong to no image, with their number, of which ``num_lost`` are objects.
-    ``says_boxes`` is False if it has no list of annotations at all, or one of captions only.
+    ``lost`` describes the annotations without an image, ``num_lost`` counts the objects among them. ``says_boxes`` is
+    False if the file has no list of annotations, or only captions.
     """
 
     path: str
@@ -220,20 +220,20 @@ class Indexed:
     num_lost: int = 0
 
     def image(self, entry: ImageEntry) -> Mapping[str, Any]:
-        """The entry as the file has it."""
+        """Return the entry as the file has it."""
         image: Mapping[str, Any] = element(self.text, entry.start)
         return image
 
     def objects(self, entry: ImageEntry) -> Iterator[Mapping[str, Any]]:
-        """The objects in the image, in the order of the file."""
+        """Yield the objects in the image, in the order of the file."""
         return (element(self.text, start) for start in entry.objects)
 
 
 def index_file(path: str, text: str) -> Indexed:
-    """Go through a file once. Raises DatasetError where it is no strict JSON, or none of COCO's.
+    """Index a file in one pass. Raises DatasetError if it is not strict JSON, or not COCO's.
 
-    What is wrong with one image or object is the ``problem`` of its image: an object of an unknown category, an id
-    that two objects or images have. Of two objects with one id the later is blamed.
+    Errors of one image or object become the ``problem`` of its image: an object of an unknown category, an id shared by
+    two objects or images. Of two objects with one id, the later is blamed.
     """
     found = Indexed(path, text)
     by_id: dict[Id, ImageEntry] = {}
@@ -261,7 +261,7 @@ def index_file(path: str, text: str) -> Indexed:
 
 
 def _attach(found: Indexed, by_id: Mapping[Id, ImageEntry], annotations: Sequence[_Waiting]) -> None:
-    """Give each annotation to its image, once all images and categories are known."""
+    """Assign each annotation to its image, once all images and categories are known."""
     known = {identity(each["id"]) for each in found.categories}
     lost: list[str] = []
     num_lost = 0
@@ -288,7 +288,7 @@ def _attach(found: Indexed, by_id: Mapping[Id, ImageEntry], annotations: Sequenc
     if num_lost:
         number = "1 annotation is" if num_lost == 1 else f"{num_lost:,} annotations are"
         more = ", …" if num_lost > len(lost) else ""
-        found.lost = f"unknown image: {number} of images that it does not list ({', '.join(lost)}{more})"
+        found.lost = f"unknown image: {number} of images that are not listed ({', '.join(lost)}{more})"
 
 
 def _add_image(found: Indexed, by_id: dict[Id, ImageEntry], start: int, value: Any) -> None:
@@ -299,7 +299,7 @@ def _add_image(found: Indexed, by_id: dict[Id, ImageEntry], start: int, value: A
             f"{keys.printable(found.path)}: an image is an object with an id and a file_name, not {quoted(value)}"
         )
     for member, inner in value.items():
-        _check_other(found.path, f"{member} of an image", inner, "bbox", "annotations, a list beside images")
+        _check_other(found.path, f"{member} of an image", inner, "bbox", "annotations, a list next to images")
     entry = ImageEntry(start)
     same = by_id.setdefault(own, entry)
     for other in (same, found.entries.setdefault(file_name, entry)):
@@ -307,27 +307,27 @@ def _add_image(found: Indexed, by_id: dict[Id, ImageEntry], start: int, value: A
             problem = f"duplicate id: image {value['id']!r} ({keys.printable(file_name)}) is listed twice"
             if other is same and (id_of_other := found.image(other)["id"]) != value["id"]:
                 problem = (
-                    f"ambiguous id: images {id_of_other!r} and {value['id']!r} differ by their quotes alone; give one "
+                    f"ambiguous id: images {id_of_other!r} and {value['id']!r} differ only by their quotes; give one "
                     "of them another id"
                 )
             entry.problem = other.problem = problem
 
 
 def _check_other(path: str, member: str, value: Any, sign: str, name: str) -> None:
-    """Raise DatasetError if a member that COCO does not know holds objects, which would be lost."""
+    """Raise DatasetError if a member unknown to COCO holds objects, which would be lost."""
     if isinstance(value, list) and value and isinstance(value[0], dict) and sign in value[0]:
         raise DatasetError(
-            f"{keys.printable(path)}: {abridged(member)} holds objects, which COCO calls {name}; rename or move it"
+            f"{keys.printable(path)}: {abridged(member)} holds objects, which COCO keeps in {name}; rename or move it"
         )
 
 
 def _annotation(path: str, start: int, value: Any, ids: set[Id]) -> _Waiting:
-    """The image and the category of an annotation, and what is wrong with it."""
+    """Return the annotation's image, category and problem."""
     if not isinstance(value, dict):
         return _Waiting(start, None, None, None, is_caption=False)
     if "segments_info" in value and "category_id" not in value:
         raise DatasetError(
-            f"{keys.printable(path)} is a panoptic file of COCO, which is not read here: ignore it (--ignore "
+            f"{keys.printable(path)} is a panoptic file of COCO, which cannot be read: ignore it (--ignore "
             f"{shlex.quote(keys.printable(path.rpartition('/')[2]))}), and read its instances from a file of objects"
         )
     image_id, given, category = value.get("image_id"), value.get("id"), value.get("category_id")
@@ -353,7 +353,9 @@ def _category(found: Indexed, value: Any) -> dict[str, Any]:
             f"keypoints, not {quoted(value)}"
         )
     if len(set(points)) < len(points):
-        raise DatasetError(f"{keys.printable(found.path)}: category {value['name']!r} has two keypoints of one name")
+        raise DatasetError(
+            f"{keys.printable(found.path)}: category {value['name']!r} has two keypoints with the same name"
+        )
     category: dict[str, Any] = value
     return category
 

@@ -1,8 +1,8 @@
-"""The members of COCO's annotations to our own and back.
+"""Conversion of COCO's annotations to our own and back.
 
-Boxes ``[x, y, width, height]`` and polygons are measured at the edges of pixels, keypoints are taken as they stand, as
-everybody does. Numbers are written to a hundred-thousandth of a pixel. Members that COCO does not know (``attributes``,
-``score``, VOC's ``difficult``), and ``iscrowd`` where it is 1, are a box's attributes; they are written back.
+Boxes ``[x, y, width, height]`` and polygons are measured at the edges of pixels. Keypoints are read unchanged, as all
+other tools do. Numbers are written to a hundred-thousandth of a pixel. Members unknown to COCO (``attributes``,
+``score``, VOC's ``difficult``), and ``iscrowd`` if it is 1, are attributes of a box and are written back.
 """
 
 import re
@@ -24,19 +24,19 @@ OWN_MEMBERS = frozenset(
     {"id", "image_id", "category_id", "bbox", "area", "segmentation", "iscrowd", "keypoints", "num_keypoints"}
     | {"keypoint_angles", "keypoint_scales"}
 )
-"""Members of an annotation that are not carried along as they stand; angles and scales are an addition of ours."""
+"""Members of an annotation that are converted and not carried over; angles and scales are our addition."""
 
 OF_IMAGE = frozenset({"id", "file_name", "width", "height"})
-"""Likewise of an image."""
+"""Members of an image that are not carried over."""
 
 CAPTIONS = "captions"
-"""The member of an image's ``extra`` that has its captions."""
+"""Name of an image's captions in ``extra``."""
 
 _OF_OBJECT = ("bbox", "segmentation", "keypoints")
 
 
 def identity(value: object) -> Id | None:
-    """Return the id that a value of JSON is, or None if it is none; ``1``, ``"1"`` and ``1.0`` are one id."""
+    """Return a JSON value as an id, or None if it is not an id; ``1``, ``"1"`` and ``1.0`` are the same id."""
     if isinstance(value, str):
         return int(value) if _WHOLE.fullmatch(value) else value
     if isinstance(value, float):
@@ -45,15 +45,15 @@ def identity(value: object) -> Id | None:
 
 
 def is_caption(each: Mapping[str, Any]) -> bool:
-    """True if an annotation is a text about the image and no object, whatever category it has."""
+    """True if an annotation is a text about the image and not an object, whatever category it has."""
     return isinstance(each.get("caption"), str) and not any(each.get(member) for member in _OF_OBJECT)
 
 
 class Categories:
-    """What the categories of a dataset are called, and their keypoints."""
+    """Names and keypoints of a dataset's categories."""
 
     def __init__(self, categories: Iterable[Mapping[str, Any]]) -> None:
-        """Take categories as COCO writes them; they have been checked."""
+        """Take categories as COCO writes them; they are already checked."""
         self.names: dict[Id, str] = {}
         self.keypoints: dict[Id, tuple[str, ...]] = {}
         for each in categories:
@@ -62,10 +62,10 @@ class Categories:
 
 
 def _known(value: object) -> Id:
-    """The id of a category that was checked."""
+    """Return the id of a checked category."""
     found = identity(value)
     if found is None:
-        raise ValueError(f"unknown category: {quoted(value)} is no id")
+        raise ValueError(f"unknown category: {quoted(value)} is not an id")
     return found
 
 
@@ -78,9 +78,9 @@ def read(
     width: int,
     says_boxes: bool,
 ) -> Annotations:
-    """The annotations of one image of this size, from its objects and captions.
+    """Return the annotations of one image of this size, from its objects and captions.
 
-    ``says_boxes`` is False where the file lists images only. Raises ValueError that says what is wrong.
+    ``says_boxes`` is False if the file lists images only. Raises ValueError with the problem.
     """
     boxes: list[Corners] = []
     labels: list[str] = []
@@ -118,18 +118,18 @@ def read(
 
 
 def check_size(image: Mapping[str, Any], height: int, width: int) -> None:
-    """Raise ValueError where the entry of an image says another size than the image has."""
+    """Raise ValueError if an image's entry has another size than the image."""
     said = (image.get("width"), image.get("height"))
     if None not in said and said != (width, height):
         found = f"the upright image is {width} x {height}"
-        raise ValueError(f"image of another size: the JSON says {said[0]!r} x {said[1]!r}, {found}")
+        raise ValueError(f"image of another size: the JSON has {said[0]!r} x {said[1]!r}, {found}")
 
 
 def _numbers(value: object, where: str, what: str) -> list[float]:
     if not isinstance(value, list) or not all(
         isinstance(each, int | float) and not isinstance(each, bool) for each in value
     ):
-        raise ValueError(f"not a number: {where} has {what} that is no list of numbers")
+        raise ValueError(f"not a number: {where} has {what} that is not a list of numbers")
     return [float(each) for each in value]
 
 
@@ -150,7 +150,7 @@ def _enclosing_runs(mask: Rle) -> Corners:
 
 
 def coco_runs(mask: Rle) -> Any:
-    """Run lengths as pycocotools wants them."""
+    """Return run lengths in pycocotools' form."""
     return {"size": [mask.height, mask.width], "counts": mask.counts.encode()}
 
 
@@ -161,7 +161,7 @@ def _mask(value: object, where: str, height: int, width: int) -> Polygons | Rle 
         return tuple(_polygon(part, where) for part in value)
     if not isinstance(value, Mapping) or not isinstance(value.get("counts"), str | list):
         detail = f"not run lengths: {where} has a segmentation that is neither polygons nor run lengths"
-        raise ValueError(detail)  # noqa: TRY004 - wrong is the file, not the call
+        raise ValueError(detail)  # noqa: TRY004 - the file is wrong, not the call
     if value.get("size") != [height, width]:
         found = f"the upright image {width} x {height}"
         raise ValueError(f"mask of another size: {where} has [height, width] {quoted(value.get('size'))}, {found}")
@@ -205,7 +205,7 @@ def _attributes(each: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _add_keypoints(
     found: dict[str, list[Any]], each: Mapping[str, Any], categories: Categories, box: int, where: str
 ) -> None:
-    """Add an object's keypoints to the lists of the image's, which are by the names of annotations."""
+    """Append an object's keypoints to the image's lists, which are named like the annotations' fields."""
     if each.get("keypoints") is None:
         return
     numbers = _numbers(each["keypoints"], where, "keypoints")

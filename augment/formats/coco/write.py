@@ -1,6 +1,6 @@
-"""Annotations to COCO's members, categories and files; what COCO cannot hold is refused. See ``objects``.
+"""Conversion of annotations to COCO's members, categories and files; values that COCO cannot hold are refused.
 
-Files are written piece by piece, in passes over the outputs, so that no file is held in memory.
+See ``objects``. Files are written piece by piece, in passes over the outputs, so that no file is held in memory.
 """
 
 import json
@@ -26,10 +26,9 @@ from augment.validation import quoted
 def written(
     annotations: Annotations, ids: Mapping[str, Id], keypoint_names: Mapping[str, Sequence[str]]
 ) -> list[dict[str, Any]]:
-    """The objects of one image as COCO has them, less ``id`` and ``image_id``.
+    """Return the objects of one image in COCO's form, without ``id`` and ``image_id``.
 
-    ``ids`` are those of the classes, ``keypoint_names`` the keypoints that objects of a class have, as far as they have
-    any.
+    ``ids`` maps classes to ids, ``keypoint_names`` maps classes to the names of their objects' keypoints, if any.
     """
     boxes = annotations.boxes or ()
     keypoints = object_rules.by_box(annotations)
@@ -55,7 +54,7 @@ def written(
 
 
 def _area(mask: Polygons | Rle) -> float:
-    """As COCO has it: of polygons their area by the shoelace formula, of run lengths the number of pixels."""
+    """Return the area as COCO defines it: the shoelace formula for polygons, the number of pixels for run lengths."""
     if isinstance(mask, Rle):
         return float(coco_mask.area(coco_runs(mask)))
     return math.fsum(abs(polygon_area(polygon)) for polygon in mask)
@@ -77,9 +76,9 @@ def _keypoints(annotations: Annotations, places: Mapping[str, int], names: Seque
 
 
 def united(files: Sequence[Indexed]) -> list[dict[str, Any]]:
-    """Each category once, in the order of the ids, with the members that any file gives it.
+    """Return each category once, sorted by id, with the members from all files.
 
-    Raises DatasetError where two files say different things of one id.
+    Raises DatasetError if two files contradict each other on one id.
     """
     found: dict[Id | None, tuple[dict[str, Any], str]] = {}
     for file in files:
@@ -90,14 +89,14 @@ def united(files: Sequence[Indexed]) -> list[dict[str, Any]]:
                     raise DatasetError(
                         f"category {category['id']!r} has the {member} {quoted(known[member])} in "
                         f"{keys.printable(path)} and {quoted(category[member])} in {keys.printable(file.path)}; give "
-                        "them ids of their own"
+                        "them different ids"
                     )
             known |= {name: value for name, value in category.items() if name not in known}
     return [found[each][0] for each in sorted(found, key=lambda each: (isinstance(each, str), each))]
 
 
 def details(files: Sequence[Indexed], categories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is kept for writing: the categories, of those with one name one that is used, licences and information."""
+    """Return the details kept for writing: one category for each name (a used one if any), licences and information."""
     used = {each for file in files for each in file.used}
     by_name: dict[str, Mapping[str, Any]] = {}
     for category in categories:
@@ -112,9 +111,9 @@ def details(files: Sequence[Indexed], categories: Sequence[Mapping[str, Any]]) -
 
 
 def of_output(whole: OutputDataset, with_keypoints: frozenset[str]) -> list[dict[str, Any]]:
-    """The categories to be written, as they were in the source where that was COCO.
+    """Return the categories to write, unchanged if the source was COCO.
 
-    Else they count from 1, and those of the classes ``with_keypoints`` have all names of keypoints.
+    Otherwise they count from 1, and the classes ``with_keypoints`` have all names of keypoints.
     """
     known: dict[str, dict[str, Any]] = {}
     if whole.source_format == "coco":
@@ -137,7 +136,7 @@ Outputs = Callable[[], Iterator[Output]]
 
 
 def files(outputs: Outputs, whole: OutputDataset) -> Iterator[StreamedFile]:
-    """The file of each split. Ids of images and annotations run on from one file to the next."""
+    """Return the file of each split. Ids of images and annotations continue from one file to the next."""
     categories = of_output(whole, _with_keypoints(outputs, whole))
     ids = {each["name"]: each["id"] for each in categories}
     names = {each["name"]: tuple(each.get("keypoints", ())) for each in categories if "keypoints" in whole.targets}
@@ -150,7 +149,7 @@ def files(outputs: Outputs, whole: OutputDataset) -> Iterator[StreamedFile]:
 
 @dataclass
 class _Numbers:
-    """The next ids: of an image in the list of images, of the image that objects are in, and of an object."""
+    """The next position in the list of images, id of an image and id of an object."""
 
     image: Iterator[int] = field(default_factory=lambda: count(1))
     owner: Iterator[int] = field(default_factory=lambda: count(1))
@@ -158,7 +157,7 @@ class _Numbers:
 
 
 def _with_keypoints(outputs: Outputs, whole: OutputDataset) -> frozenset[str]:
-    """The classes whose objects have keypoints."""
+    """Return the classes whose objects have keypoints."""
     if "keypoints" not in whole.targets or whole.source_format == "coco":
         return frozenset()
     found = set()
@@ -187,7 +186,7 @@ def _pieces(
     if "boxes" in whole.targets:
         yield from _list("images", _images(outputs, split, numbers, OF_IMAGE))
         yield from _list("annotations", _objects(outputs, split, ids, names, numbers))
-    else:  # a list of annotations without an object would say that the images have none
+    else:  # an empty list of annotations would mean that the images have no objects
         yield from _list("images", _images(outputs, split, numbers, OF_IMAGE | {CAPTIONS}))
         captions = _captions(outputs, split, numbers)
         first = list(islice(captions, 1))

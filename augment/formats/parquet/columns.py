@@ -1,15 +1,15 @@
 """Roles of a Parquet file's columns: from the ``huggingface`` metadata of its schema, from names and from types.
 
-- **Images** are the columns that the metadata calls ``Image``; if it calls none so, those of binary data or of a
-  struct with a binary member ``bytes``. One with a name in ``MASKS`` is the mask. If one is left, it is the image; of
+- **Images** are the columns that the metadata calls ``Image``. If there are none, they are those of binary data or of a
+  struct with a binary member ``bytes``. One with a name in ``MASKS`` is the mask. The remaining column is the image; of
   several it is the one called ``image``.
-- **Class**: ``label``, else ``labels`` if it is no list, else the first ``ClassLabel``. ``labels`` as a list is
-  several classes of an image, ``label_weights`` the share of each.
+- **Class**: ``label``, or else ``labels`` if it is not a list, or else the first ``ClassLabel``. ``labels`` as a list
+  holds several classes of an image, ``label_weights`` the share of each.
 - **Boxes**: ``objects``, a struct of lists or a list of structs, with ``bbox`` ([x_min, y_min, width, height] in
-  pixels, as COCO has it) and the class of each box in ``category`` (or another of ``CATEGORIES``); its other members
-  are attributes of the boxes.
+  pixels, as in COCO) and the class of each box in ``category`` (or another of ``CATEGORIES``). Its other members are
+  attributes of the boxes.
 - ``annotations`` is text: JSON as ``augment.samples.annotations`` describes it.
-- Other columns of numbers, texts, lists and structs of them are carried along; binary data, dates and the like are not.
+- Other columns of numbers, texts, lists and structs of these are carried over; binary data, dates and the like are not.
 """
 
 import json
@@ -26,12 +26,12 @@ _FEATURES = b"huggingface"
 
 
 class LayoutError(Exception):
-    """The columns can be understood in no way, or in more than one; the message ends with the remedy."""
+    """Error of columns that cannot be understood, or are ambiguous; the message ends with the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassColumn:
-    """A column with classes, of ``objects`` in a member; ``names`` are those of its ``ClassLabel``."""
+    """Column with classes, for ``objects`` in a member; ``names`` are those of its ``ClassLabel``."""
 
     column: str
     names: tuple[str, ...] | None
@@ -40,7 +40,7 @@ class ClassColumn:
 
 @dataclass(frozen=True, slots=True)
 class ParquetLayout:
-    """The columns of a file, by what they hold. ``image_path`` is the leaf with the names of the images' files.
+    """Columns of a file, by role. ``image_path`` is the leaf with the names of the images' files.
 
     ``carried`` go into ``extra``, ``left_out`` are not read.
     """
@@ -59,16 +59,16 @@ class ParquetLayout:
 
     @property
     def said(self) -> tuple[str, ...]:
-        """The columns that make up an image's annotations."""
+        """Columns that make up an image's annotations."""
         labels = None if self.labels is None else self.labels.column
         named = (labels, self.label_weights, self.objects, self.annotations)
         return tuple(column for column in named if column is not None) + self.carried
 
 
 def layout_of(schema: pa.Schema) -> ParquetLayout:
-    """The layout of a schema. Raises LayoutError."""
+    """Return the layout of a schema. Raises LayoutError."""
     if len(set(schema.names)) < len(schema.names):
-        raise LayoutError("several columns have one name; rename them")
+        raise LayoutError("several columns have the same name; rename them")
     features = _features(schema.metadata or {})
     fields = {field.name: field for field in schema}
     images = _images(fields, features)
@@ -106,20 +106,20 @@ def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
     try:
         features = json.loads(metadata[_FEATURES])["info"]["features"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise LayoutError(f"the huggingface metadata of its schema holds no features ({error}); mend it") from error
+        raise LayoutError(f"the huggingface metadata of its schema holds no features ({error}); repair it") from error
     return features if isinstance(features, Mapping) else {}
 
 
 def _images(fields: Mapping[str, pa.Field], features: Mapping[str, Any]) -> list[str]:
-    """The columns that hold images, in the order of the schema."""
+    """Return the columns that hold images, in the order of the schema."""
     named = [name for name in fields if _kind(features.get(name)) == "Image"]
     without = [name for name in named if not _has_bytes(fields[name].type)]
     if without:
-        raise LayoutError(f"column {without[0]} holds paths and no images; write it with the images' bytes in it")
+        raise LayoutError(f"column {without[0]} holds paths, not images; write it with the images' bytes in it")
     found = named or [name for name in fields if _has_bytes(fields[name].type)]
     for name in found:
         if name in {"", ".", ".."} or "/" in name or "\0" in name:
-            raise LayoutError(f"column {name!r} cannot be read by this name; rename it")
+            raise LayoutError(f"column {name!r} cannot be read under this name; rename it")
     return found
 
 
@@ -130,7 +130,7 @@ def _image(images: list[str], names: list[str]) -> str:
         return images[0]
     if "image" in images:
         return "image"
-    raise LayoutError(f"several columns may be the image: {', '.join(images)}; call one of them image")
+    raise LayoutError(f"several columns may be the image: {', '.join(images)}; rename one of them to image")
 
 
 def _label(fields: Mapping[str, pa.Field], features: Mapping[str, Any], used: set[str]) -> ClassColumn | None:
@@ -179,7 +179,7 @@ def _kind(feature: object) -> object:
 
 
 def _element(feature: object) -> Any:
-    """The feature of a list's elements, in any of the ways that versions of ``datasets`` have written it."""
+    """Return the feature of a list's elements, in any form that versions of ``datasets`` have written."""
     if isinstance(feature, list):
         return feature[0] if len(feature) == 1 else None
     return feature.get("feature") if isinstance(feature, Mapping) else None
@@ -192,7 +192,7 @@ def _names(feature: object) -> tuple[str, ...] | None:
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise LayoutError("a ClassLabel of its huggingface metadata has names that are not different texts; mend it")
+        raise LayoutError("a ClassLabel of its huggingface metadata has names that are not distinct texts; repair it")
     return tuple(names)
 
 
@@ -217,7 +217,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds texts."""
+    """True if a column of this type holds texts."""
     if pa.types.is_dictionary(kind):
         return is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

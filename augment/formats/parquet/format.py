@@ -1,18 +1,18 @@
 """Parquet with a column of images, as Hugging Face's ``datasets`` writes it: ``data/train-00000-of-00001.parquet``.
 
-``columns`` gives the role of each column, ``shards`` the shards and their splits. A record's name is the ``path`` that
-the column holds with the image's bytes: the last part of an absolute path, of one that leads upwards or of an address.
-If there is none, or if several records of a split have the same, it is the shard and the number of the row,
+See ``columns`` for the role of each column and ``shards`` for the shards and their splits. A record's name is the
+``path`` that the column holds with the image's bytes. Only its last part is used if it is absolute, leads upwards or is
+an address. If it is missing, or several records of a split share it, the name is the shard and the number of the row,
 ``data/train-00000-of-00001.parquet/000012``.
 
-Columns that are neither images nor annotations are carried along in ``extra`` if they have no more than
-``read.CARRIED_MEAN_BYTES`` a row, and a value no more than ``read.CARRIED_MAX_CHARS`` as JSON; numbers that are not
-finite become null. What is left out is in the summary's ``details``.
+Columns that are neither images nor annotations are carried over into ``extra`` if they have at most
+``read.CARRIED_MEAN_BYTES`` a row, and a value at most ``read.CARRIED_MAX_CHARS`` as JSON. Numbers that are not finite
+become null. Columns that are left out are named in the summary's ``details``.
 
-Written files have the features that ``datasets`` reads: images, classes and boxes. Their schema follows from what the
-dataset has, never from what one shard holds, so that all shards have the same. Images are neither compressed nor put
-into dictionaries, as in ``datasets``, and have no statistics; row groups are small, because a whole group has to be
-read for one row.
+Written files have the features that ``datasets`` reads: images, classes and boxes. Their schema follows from the
+dataset and not from a single shard, so that all shards have the same. As in ``datasets``, images are neither compressed
+nor put into dictionaries, and have no statistics. Row groups are small, because a whole group has to be read for one
+row.
 """
 
 import functools
@@ -49,21 +49,21 @@ from augment.samples.annotations import Annotations
 
 GROUP_ROWS = 100
 GROUP_BYTES = 2**20
-"""Of images in a row group, which has one at least."""
+"""Size of the images in a row group, which has at least one image."""
 
 _IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 _BOXES = pa.list_(pa.list_(pa.float64(), 4))
 
 
 def card(splits: Sequence[str]) -> str:
-    """The head of ``README.md`` that tells ``datasets`` the shards of each split; without splits all are ``train``."""
+    """Return the head of ``README.md``, which tells ``datasets`` each split's shards; by default it is ``train``."""
     files = [(split, f"data/{split}-*.parquet") for split in splits] or [("train", "data/shard-*.parquet")]
     lines = [f"  - split: {json.dumps(split)}\n    path: {json.dumps(path)}\n" for split, path in files]
     return f"---\nconfigs:\n- config_name: default\n  data_files:\n{''.join(lines)}---\n"
 
 
 def file_bytes(outputs: Sequence[Packed], whole: OutputDataset) -> bytes:
-    """A Parquet file of these outputs, a row each, in their order."""
+    """Return a Parquet file of these outputs, one row each, in their order."""
     schema = _schema(whole)
     images = [f"{name}.{leaf}" for name in ("image", "mask") if name in schema.names for leaf in ("bytes", "path")]
     others = [name for name in _leaves("", list(schema)) if name not in images]
@@ -125,7 +125,7 @@ def _sequence(feature: Any) -> dict[str, Any]:
 
 
 def _leaves(prefix: str, fields: Sequence[pa.Field]) -> Iterator[str]:
-    """The columns as Parquet counts them: what has neither members nor elements."""
+    """Yield the columns as Parquet counts them: fields with neither members nor elements."""
     for field in fields:
         path, kind = f"{prefix}{field.name}", field.type
         while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
@@ -167,14 +167,14 @@ class Parquet(ShardFormat):
     writes = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
 
     def recognise(self, tree: Tree) -> bool:
-        """Return True if there are Parquet files, and no image beside them."""
+        """Return True if there are Parquet files, and no separate images."""
         return shards.recognise(tree, ".parquet")
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """Read the footers of all shards, and the columns of names and classes; no image.
 
-        Raises DatasetError if a file is not a shard, was cut or is encrypted, the columns or splits are ambiguous or
-        there are more than ``max_files`` rows; StorageError.
+        Raises DatasetError if a file is not a shard, is truncated or encrypted, if the columns or splits are ambiguous,
+        or if there are more than ``max_files`` rows; StorageError.
         """
         root = tree.root
         info = shards.read_info(root)
@@ -204,20 +204,20 @@ class Parquet(ShardFormat):
         listing.details = {"left_out": list(layout.left_out)} if layout.left_out else {}
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """``README.md``, by which ``datasets`` finds the shards of each split, and ``dataset_info.json``."""
+        """Return ``README.md``, by which ``datasets`` finds the shards of each split, and ``dataset_info.json``."""
         yield StreamedFile("README.md", iter([card(whole.splits).encode()]))
         yield shards.info_file(whole)
 
     def pack(self, outputs: Sequence[Packed], whole: OutputDataset, *, split: str | None, index: int) -> WrittenFile:
         """Pack ``data/{split}-{index:05d}.parquet``, or ``data/shard-{index:05d}.parquet``.
 
-        It lies below ``data``, because ``datasets`` would take the manifest beside it for a shard.
+        The folder is ``data``, because in the root ``datasets`` would take the manifest for a shard.
         """
         return WrittenFile(f"data/{split or 'shard'}-{index:05d}.parquet", file_bytes(outputs, whole))
 
 
 def _described(shelf: Shelf, meaning: Meaning, name: Callable[[int], str], i: int) -> Described:
-    """Return what is known of row ``i`` of a shard."""
+    """Return the description of row ``i`` of a shard."""
     layout, part = meaning.layout, FileSlice(i, None)
     class_name, problem = meaning.label.name_or_problem(shelf.values[i])
     return Described(

@@ -1,4 +1,4 @@
-"""Parquet shards for a scan: the names and classes of each shard, and one row to annotations; no image is read."""
+"""Reading of Parquet shards for a scan: names and classes of each shard, and annotations of a row; no image is read."""
 
 import json
 import math
@@ -23,17 +23,17 @@ from augment.samples.annotations import NOTHING, Annotations
 from augment.validation import quoted
 
 CARRIED_MEAN_BYTES = 1024
-"""A row of the first row group, of a column that is carried along without being understood: captions and numbers."""
+"""Largest mean size of a carried column's values in the first row group: room for captions and numbers."""
 
 NAME_MAX_CHARS = 1024
-"""Of the path of an image; a longer one is no name."""
+"""Length of an image's path above which it is not used as a name."""
 
 _WINDOWS = re.compile(r"[A-Za-z]:\\|\\\\")
 
 
 @dataclass(slots=True)
 class Shelf:
-    """One shard. ``names`` are those beside the images, ``values`` the classes as they are written."""
+    """One shard. ``names`` are those stored with the images, ``values`` the classes as written."""
 
     path: Path
     shard: ShardFile
@@ -44,7 +44,7 @@ class Shelf:
 
 
 class Meaning:
-    """What the columns with classes mean; ``label``, ``labels`` and ``categories`` tell names, ``names`` is of all."""
+    """Class and keypoint values of all shards; ``label``, ``labels`` and ``categories`` are by role of the column."""
 
     def __init__(self, layout: ParquetLayout, info: DatasetInfo) -> None:
         self.layout = layout
@@ -63,7 +63,7 @@ class Meaning:
         ]
 
     def leaves(self) -> list[str]:
-        """The columns that are read before any row is: of file names, of classes, and of whatever names more."""
+        """Return the columns that are read before any row: those of file names, classes and other names."""
         layout = self.layout
         found = [
             layout.image_path,
@@ -75,7 +75,7 @@ class Meaning:
         return sorted({leaf for leaf in found if leaf is not None})
 
     def note(self, table: pa.Table) -> None:
-        """Take in what these columns name."""
+        """Collect the names in these columns."""
         for each in self._unlisted:
             for value in _different(table, each.column, each.member):
                 self.names.values.note(value)
@@ -86,11 +86,11 @@ class Meaning:
                 try:
                     self.names.note(parsed(text, "its annotations"))
                 except ValueError:
-                    continue  # it is told when the record is examined
+                    continue  # reported when the record is examined
 
 
 def open_shelf(path: Path, shard: ShardFile) -> Shelf:
-    """Read what a file says of itself. Raises DatasetError, StorageError."""
+    """Read a shard's footer. Raises DatasetError, StorageError."""
     with _blaming(path):
         description = parquet_rows.describe(path)
         size_bytes = path.stat().st_size
@@ -100,7 +100,8 @@ def open_shelf(path: Path, shard: ShardFile) -> Shelf:
         raise DatasetError(f"{keys.printable(path)}: {error}") from error
     if description.num_rows > size_bytes:
         raise DatasetError(
-            f"{keys.printable(path)} claims {description.num_rows} rows in {size_bytes} bytes; fetch or write it again"
+            f"{keys.printable(path)} claims to have {description.num_rows} rows in {size_bytes} bytes; fetch or write "
+            "it again"
         )
     largest = max(description.group_bytes, default=0)
     if largest > parquet_rows.GROUP_MAX_BYTES:
@@ -111,7 +112,7 @@ def open_shelf(path: Path, shard: ShardFile) -> Shelf:
 
 
 def common_layout(shelves: Sequence[Shelf]) -> ParquetLayout:
-    """The layout that all shards have. Raises DatasetError where they differ in more than what is carried along."""
+    """Return the layout of all shards. Raises DatasetError if they differ in more than carried columns."""
     first = shelves[0]
     carried = dict.fromkeys(name for shelf in shelves for name in shelf.layout.carried)
     left_out = dict.fromkeys(name for shelf in shelves for name in shelf.layout.left_out)
@@ -119,15 +120,15 @@ def common_layout(shelves: Sequence[Shelf]) -> ParquetLayout:
     for shelf in shelves:
         if replace(shelf.layout, carried=(), left_out=()) != bare:
             raise DatasetError(
-                f"{keys.printable(shelf.path)} has other columns of images, classes or boxes than "
-                f"{keys.printable(first.path)}, or other names of classes; give shards of one dataset"
+                f"{keys.printable(shelf.path)} differs from {keys.printable(first.path)} in its columns of images, "
+                "classes or boxes, or in the names of classes; give shards of one dataset"
             )
     unread = left_out.keys() | _large(first, list(carried))
     return replace(bare, carried=tuple(name for name in carried if name not in unread), left_out=tuple(sorted(unread)))
 
 
 def _large(shelf: Shelf, columns: list[str]) -> set[str]:
-    """Which of the columns have more bytes a row than are carried along, by a shard's first row group."""
+    """Return the columns with more bytes a row than are carried over, in a shard's first row group."""
     with _blaming(shelf.path):
         for table in parquet_rows.read_columns(shelf.path, columns) if columns else ():
             return {name for name in table.column_names if table.column(name).nbytes > CARRIED_MEAN_BYTES * len(table)}
@@ -135,7 +136,7 @@ def _large(shelf: Shelf, columns: list[str]) -> set[str]:
 
 
 def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
-    """Fill in a shard's names and values, and note what it names. Raises DatasetError, StorageError."""
+    """Fill in a shard's names and values, and collect its names. Raises DatasetError, StorageError."""
     layout, num_rows = meaning.layout, shelf.description.num_rows
     leaves = meaning.leaves()
     with _blaming(shelf.path):
@@ -153,12 +154,13 @@ def read_shelf(shelf: Shelf, meaning: Meaning) -> None:
         shelf.values = [None] * num_rows
     if (len(shelf.names), len(shelf.values)) != (num_rows, num_rows):
         raise DatasetError(
-            f"{keys.printable(shelf.path)} does not have the {num_rows} rows that it claims; fetch or write it again"
+            f"{keys.printable(shelf.path)} does not have the {num_rows} rows that it claims to have; fetch or write "
+            "it again"
         )
 
 
 def _different(table: pa.Table, column: str, member: str | None) -> Iterator[int | str]:
-    """The different values of a column of classes, whatever lists and structs lie above them."""
+    """Yield the different values of a column of classes, inside any lists and structs."""
     for chunk in table.column(column).chunks:
         values = chunk
         while not (pa.types.is_integer(values.type) or columns.is_text(values.type)):
@@ -167,7 +169,7 @@ def _different(table: pa.Table, column: str, member: str | None) -> Iterator[int
 
 
 def _own_name(path: str | None) -> str | None:
-    """What a record goes by whose image was called so; None for what is no name."""
+    """Return the record name for an image path, or None if the path is unusable."""
     if path is None or len(path) > NAME_MAX_CHARS or "\0" in path:
         return None
     address = "://" in path
@@ -182,7 +184,7 @@ def _own_name(path: str | None) -> str | None:
 
 @contextmanager
 def _blaming(path: Path) -> Iterator[None]:
-    """What cannot be read is the fault of this file, or the machine's."""
+    """Turn errors of reading into those of this file, or of the machine."""
     try:
         yield
     except UnreadableRowError as error:
@@ -194,17 +196,17 @@ def _blaming(path: Path) -> Iterator[None]:
 
 
 CARRIED_MAX_CHARS = 16_384
-"""Of one value, as JSON."""
+"""Largest length of a carried value, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """Reads annotations off rows."""
+    """Converter of rows to annotations."""
 
     meaning: Meaning
 
     def annotations(self, row: Mapping[str, Any]) -> Annotations | None:
-        """What a row says, None where that is nothing. Raises ValueError where it cannot be understood."""
+        """Return the annotations in a row, or None if it has none. Raises ValueError if it is invalid."""
         said = self._written(row)
         boxes = self._boxes(row)
         if boxes is not None:
@@ -227,12 +229,12 @@ class RowReader:
         if weights is None:
             weights = [1.0] * len(values)
         if not isinstance(weights, list) or len(weights) != len(values):
-            raise ValueError(f"lengths differ: label_weights does not have {len(values)} for as many labels")
+            raise ValueError(f"lengths differ: label_weights does not have one for each of {len(values)} labels")
         found = {}
         for value, weight in zip(values, weights, strict=True):
             name = None if value is None else self.meaning.labels.name(value)
             if name is None or not _is_number(weight):
-                raise ValueError(f"unknown class: among its labels are {value!r} and the share {weight!r}")
+                raise ValueError(f"unknown class: its labels include {value!r} with the share {weight!r}")
             found[name] = float(weight)
         return found
 
@@ -248,7 +250,7 @@ class RowReader:
         for member, values in members.items():
             if not isinstance(values, list) or len(values) != len(boxes):
                 raise ValueError(
-                    f"lengths differ: {member} of its objects is not one value for {len(boxes)} boxes each"
+                    f"lengths differ: {member} of its objects does not have one value for each of {len(boxes)} boxes"
                 )
         names = members.pop(category, None) if category is not None else None
         attributes = tuple(
@@ -275,12 +277,15 @@ class RowReader:
 
 
 def _members(said: Annotations) -> dict[str, Any]:
-    """The members that are there, as ``replace`` takes them."""
+    """Return the fields that are not None, for ``replace``."""
     return {name: getattr(said, name) for name in said.members()}
 
 
 def _columns(objects: object, of_none: Sequence[str | None]) -> dict[str, Any]:
-    """The members of objects as lists, from a struct of lists or a list of structs; ``of_none`` an empty list has."""
+    """Return the members of objects as lists, from a struct of lists or a list of structs.
+
+    ``of_none`` are the members of an empty list.
+    """
     if isinstance(objects, Mapping):
         return dict(objects)
     if not isinstance(objects, list):
@@ -303,7 +308,7 @@ def _is_number(value: object) -> bool:
 
 
 def _finite(value: Any) -> Any:
-    """The value with null for every number that JSON has no word for."""
+    """Return the value with null for every number that JSON cannot express."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list):

@@ -1,8 +1,8 @@
 """Names of classes and keypoints in packed datasets: those that are listed, and those that occur.
 
-If the dataset lists its classes, an index counts in this list, and a name has to be in it. If it does not, and shards
-hold only indices, the classes are called ``0``, ``1`` … up to the largest that occurs, so that an index keeps its
-meaning; else the names that occur are the classes. The index -1 is "no class", as ``datasets`` has it for test sets.
+If the dataset lists its classes, an index refers to this list, and every name must be in it. If it does not, and shards
+hold only indices, the classes are ``0``, ``1`` … up to the largest index that occurs, so that an index keeps its
+meaning. Otherwise the names that occur are the classes. The index -1 means "no class", as in test sets of ``datasets``.
 """
 
 import re
@@ -14,11 +14,11 @@ from augment.validation import quoted
 NO_CLASS = -1
 _INDEX = re.compile(r"0|[1-9][0-9]{0,4}")
 INDEX_MAX = 99_999
-"""The largest index without a list of classes; ImageNet has 21,841 of them."""
+"""Largest index without a list of classes; ImageNet has 21,841 classes."""
 
 
 class ClassValues:
-    """Collects what a dataset says of classes; then ``classes`` and ``name`` tell what it means."""
+    """Collector of the class values in a dataset; afterwards ``classes`` and ``name`` give their meaning."""
 
     def __init__(self, listed: Sequence[str] | None) -> None:
         self._listed = None if listed is None else tuple(listed)
@@ -27,7 +27,7 @@ class ClassValues:
         self._names: set[str] = set()
 
     def note(self, value: int | str) -> None:
-        """One value that occurs; the name of a class that is a number is its index."""
+        """Collect one value; a name that is a number counts as an index."""
         if isinstance(value, str) and _INDEX.fullmatch(value):
             value = int(value)
         if isinstance(value, str):
@@ -37,12 +37,12 @@ class ClassValues:
 
     @property
     def listed(self) -> tuple[str, ...] | None:
-        """The dataset's own list of classes."""
+        """List of classes that the dataset itself has, or None."""
         return self._listed
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """The classes in the order of their indices; None where names alone tell them."""
+        """Classes in the order of their indices, or None if only names occur."""
         if self._listed is not None:
             return self._listed
         if self._names or self._largest == NO_CLASS:
@@ -50,7 +50,7 @@ class ClassValues:
         return tuple(str(index) for index in range(self._largest + 1))
 
     def name(self, value: int | str) -> str | None:
-        """The name of the class; None for no class. Raises ValueError where the value means none."""
+        """Return the name of the class, or None for "no class". Raises ValueError if the value is invalid."""
         if value == NO_CLASS:
             return None
         if isinstance(value, str):
@@ -66,7 +66,7 @@ class ClassValues:
         return str(value)
 
     def name_or_problem(self, value: int | str | None) -> tuple[str | None, str | None]:
-        """The name of a record's class, or why its value means none; two None where the record has no class."""
+        """Return the name of a record's class or else the problem; both are None for a record without a class."""
         try:
             return (None if value is None else self.name(value)), None
         except ValueError as error:
@@ -74,9 +74,9 @@ class ClassValues:
 
 
 class NamesInUse:
-    """Collects what annotations name, where it is not listed; then says whether an image's names are known.
+    """Collector of unlisted names in annotations; afterwards ``check`` verifies the names of each image.
 
-    ``values`` are the dataset's classes, ``listed`` its names of keypoints, empty where nothing lists them.
+    ``values`` are the dataset's classes, ``listed`` its names of keypoints, empty if they are not listed.
     """
 
     def __init__(self, values: ClassValues, listed: tuple[str, ...]) -> None:
@@ -86,22 +86,22 @@ class NamesInUse:
 
     @property
     def keypoint_names(self) -> tuple[str, ...]:
-        """The names of keypoints, in the order of their indices."""
+        """Names of keypoints, in the order of their indices."""
         return self._listed or tuple(sorted(self._keypoints, key=str.encode))
 
     @property
     def complete(self) -> bool:
-        """Whether all names are listed, so that none needs to be looked for."""
+        """True if all names are listed, so that annotations need not be searched for them."""
         return self.values.listed is not None and bool(self._listed)
 
     def note(self, said: Annotations) -> None:
-        """Take in the names in one image's annotations."""
+        """Collect the names in one image's annotations."""
         self._keypoints.update(said.keypoint_labels or ())
         for name in (*(said.labels or ()), *(said.box_labels or ())):
             self.values.note(name)
 
     def check(self, said: Annotations) -> None:
-        """Raise ValueError where annotations name what the dataset does not list."""
+        """Raise ValueError if annotations use names that the dataset does not list."""
         for name in (*(said.labels or ()), *(said.box_labels or ())):
             self.values.name(name)
         unknown = set(said.keypoint_labels or ()) - set(self._listed)

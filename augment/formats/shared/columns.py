@@ -1,7 +1,7 @@
-"""Columns: what a table of images says, by the values and the names of its columns.
+"""Columns of a table of images: their meaning, from their values and names.
 
-The names are data (``PATHS`` … ``HEADERLESS``). ``read`` finds out what separates cells, whether there is a header and
-which column names images; two columns that may do so are an error with both names.
+The names are data (``PATHS`` … ``HEADERLESS``). ``read`` determines the separator, whether there is a header, and which
+column names images. It is an error if two columns could be that one.
 """
 
 import csv
@@ -28,7 +28,7 @@ PATHS = (
 )
 LABEL = ("label", "class", "classname", "category", "categoryname", "target", "classlabel", "labelname")
 LABEL_IDS = ("classid", "labelid", "categoryid", "classindex", "labelindex")
-"""Numbers of classes, which often stand beside their names."""
+"""Numbers of classes, which often accompany their names."""
 OPEN_IMAGES = frozenset({"imageid", "labelname"})
 """Columns of Open Images, whose boxes are shares of the image."""
 LABELS = ("labels", "classes", "tags", "categories", "findinglabels")
@@ -68,37 +68,37 @@ PLACES = frozenset(
     | {"bbox", "bboxes", "box", "boxes", "boundingbox", "boundingboxes", "polygon", "polygons", "points", "keypoints"}
     | {"segmentation", "rle", "rlemask", "maskrle", "encodedpixels", "predictionstring"}
 )
-"""Columns that tell places in an image. Those that are no part of a box that is understood are refused."""
+"""Columns with positions in an image. They are refused unless they are part of a box that is understood."""
 NOT_CLASSES = frozenset(
     {"caption", "captions", "comment", "comments", "text", "description", "title", "notes", "prompt", "name", "url"}
     | {"size", "width", "height", "bytes", "md5", "sha1", "sha256", "hash", "date", "time", "timestamp", "datetime"}
     | {"source", "author", "license", "licence", "age", "score", "weight", "price", "latitude", "longitude"}
     | {"index", "channels", "mode", "confidence", "probability"}
 )
-"""Columns that are no classes, though there may be no other column."""
+"""Columns that are never classes, even if there is no other column."""
 HEADERLESS = (
     ("path", "label"),
     ("label", "path"),
     ("path", "x1", "y1", "x2", "y2", "class"),  # keras-retinanet
     ("label", "x", "y", "w", "h", "path", "width", "height"),  # makesense
 )
-"""The columns of tables without a header."""
+"""Columns of tables without a header."""
 
 _KNOWN = frozenset({*PATHS, *LABEL, *LABEL_IDS, *LABELS, *SPLIT, *PLACES} | {name for names in SIZE for name in names})
 BETWEEN = frozenset(";|=")
-"""What stands between several classes in one cell, and before their shares."""
+"""Separators between classes in one cell, and before their shares."""
 _UNNAMED = re.compile(r"unnamed:\s*\d+$")
-"""How pandas calls columns without a name."""
+"""Name that pandas gives to a column without a name."""
 _BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[\s_.-]+(?=[^\W_])")
 
 
 def _plain(name: str) -> str:
-    """Return a column's name as the names above are written: ``Image ID`` and ``#image_id`` are ``imageid``."""
+    """Return a column's name in the form of the names above: ``Image ID`` and ``#image_id`` are ``imageid``."""
     return _BETWEEN_WORDS.sub("", name.strip("# \t")).lower()
 
 
 class TableRow(NamedTuple):
-    """The cells of one row, less the spaces around them, and the number of its last line."""
+    """Cells of one row, without surrounding spaces, and the number of its last line."""
 
     line: int
     cells: Sequence[str]
@@ -106,7 +106,7 @@ class TableRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """The places of a box's four columns and how they are meant: ``corners``, ``centre`` or ``sides`` (x, y, w, h)."""
+    """Indices of a box's four columns and their meaning: ``corners``, ``centre`` or ``sides`` (x, y, w, h)."""
 
     places: tuple[int, ...]
     meaning: str
@@ -115,11 +115,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The places of columns in a row; None where there is none. ``others`` are those without a meaning, by name.
+    """Indices of columns in a row, or None. ``others`` are those without a meaning, by name.
 
-    ``are_classes`` is True if each of the others is a class, with 1 in the rows of its images and else 0.
-    ``is_only_other`` is True if the label is known by being the only other column. ``names`` are those of classes that
-    rows give by codes.
+    ``are_classes`` is True if each of the others is a class, with 1 in the rows of its images and 0 elsewhere.
+    ``is_only_other`` is True if the label was chosen as the only other column. ``names`` maps the rows' class codes to
+    the names of classes.
     """
 
     path: int
@@ -136,13 +136,13 @@ class Columns:
 
     @property
     def says_something(self) -> bool:
-        """True if it tells more of an image than where it is."""
+        """True if the table has more than the paths of images."""
         return self.are_classes or not (self.label is None and self.labels is None and self.box is None)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of images: its path, the split it is of, its header (what stands for one if it has none), its rows."""
+    """A table of images: its path, its split, its header (or a substitute) and its rows."""
 
     path: str
     split: str | None
@@ -152,7 +152,7 @@ class Table:
 
 
 class ImageFinder:
-    """Finds the images that the cells of tables mean."""
+    """Finder of the images that cells of tables name."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
@@ -160,12 +160,13 @@ class ImageFinder:
         self._finders: dict[str | None, Finder] = {}
         self._numbers: dict[str | None, Mapping[int, list[str]]] = {}
         self.padded: dict[str, str] = {}
-        """Numbers in tables that are an image's but for leading zeros, and these images."""
+        """Numbers in tables that lack an image's leading zeros, and these images."""
 
     def find(self, folder: str, name: str, split: str | None) -> str | None:
-        """Return the image that a table in a folder means, or None. Raises ValueError if it may be several.
+        """Return the image that a table in a folder names, or None. Raises ValueError if it is ambiguous.
 
-        A name that is no path from the table's folder is looked for in the folders of the table's split, if there are.
+        A name that is not a path from the table's folder is searched in the folders of the table's split, if there are
+        any.
         """
         found = files.named(self._paths, folder, name)
         if found is not None or not name.strip("./\\"):
@@ -185,9 +186,9 @@ class ImageFinder:
         return found
 
     def of(self, split: str | None) -> Collection[str]:
-        """Return the images in folders that are called after a split, as ``train_images``; all if there are none."""
+        """Return the images in folders named after a split, like ``train_images``; all images if there are none."""
         if split not in self._of_split:
-            start = None if split is None else split[:3].lower()  # of validation, valid and val
+            start = None if split is None else split[:3].lower()  # validation, valid and val are one split
             by_folder = files.by_folder(filter(is_image, self._paths))
             named = {folder for folder in by_folder if any(word[:3] == start for word in split_words(folder))}
             chosen = named or by_folder.keys()
@@ -215,13 +216,13 @@ def split_words(text: str) -> set[str]:
 # -------------------------------------------------------------------------------------------------------- columns
 
 _LOOKED_AT = 1000
-"""Rows that are looked at to find the column of paths."""
+"""Number of rows that are used to find the column of paths."""
 
 
 def columns_of(header: Sequence[str], rows: Sequence[TableRow], path: int) -> Columns:
-    """Find out what the columns of a table say, whose column ``path`` names images.
+    """Determine the meaning of a table's columns; the column ``path`` names images.
 
-    Raises ValueError if columns contradict each other, or tell places and are not understood.
+    Raises ValueError if columns contradict each other, or have positions and are not understood.
     """
     plain = [_plain(name) for name in header]
     places = _distinct(header, plain, rows)
@@ -256,28 +257,28 @@ def columns_of(header: Sequence[str], rows: Sequence[TableRow], path: int) -> Co
     found = Columns(path, label, labels, split, box, box_label, size, others)
     if not found.says_something:
         found = _only_others(found, plain, rows)
-    told = [
+    positions = [
         name for name, place in found.others.items() if plain[place] in PLACES and any(r.cells[place] for r in rows)
     ]
-    if told and not found.are_classes:
+    if positions and not found.are_classes:
         raise ValueError(
-            f"its columns {', '.join(map(keys.printable, told))} tell places in images and are not understood; write "
-            "boxes as xmin, ymin, xmax, ymax in pixels, or leave such columns out"
+            f"its columns {', '.join(map(keys.printable, positions))} hold positions in images and are not understood; "
+            "write boxes as xmin, ymin, xmax, ymax in pixels, or remove these columns"
         )
     return found
 
 
 def _path_column(header: Sequence[str], rows: Sequence[TableRow], find: Callable[[str], str | None]) -> int | None:
-    """Return the place of the column that names images, by its values; by its name alone if these lead nowhere.
+    """Return the index of the column that names images: by its values, or by its name if they match no image.
 
-    Values that end as names of images are stronger evidence than stems. Raises ValueError if two columns name
-    different images.
+    Values with an image's suffix are stronger evidence than stems. Raises ValueError if two columns name different
+    images.
     """
 
     def found(cell: str) -> str | None:
         try:
             path = find(cell) if cell and "://" not in cell else None
-        except ValueError:  # one of several: it names images all the same
+        except ValueError:  # ambiguous, but it does name images
             return ""
         return path if path is None or is_image(path) or not keys.extension(path) else None
 
@@ -297,7 +298,7 @@ def _path_column(header: Sequence[str], rows: Sequence[TableRow], find: Callable
             missing.append(place)
     by_name = [plain.index(name) for name in PATHS if name in plain]
     by_name = [place for place in by_name if plain[place] != "id" or not _counts([row.cells[place] for row in rows])]
-    if any(plain[place] in PATHS for place in stems):  # numbers of classes may be stems of images too
+    if any(plain[place] in PATHS for place in stems):  # numbers of classes may also be stems of images
         stems = [i for i in stems if plain[i] in PATHS or not any(_is_number(cell) for cell in by_column[i])]
     candidates = whole or stems or missing or by_name[:1]
     for one, other in itertools.combinations(candidates, 2):
@@ -308,24 +309,24 @@ def _path_column(header: Sequence[str], rows: Sequence[TableRow], find: Callable
 
 
 def _counts(cells: Sequence[str]) -> bool:
-    """True if a column counts its rows from 0 or 1, as numbers of classes do too."""
+    """True if a column counts its rows from 0 or 1, which numbers of classes also do."""
     return any(all(cell == str(start + i) for i, cell in enumerate(cells)) for start in (0, 1))
 
 
 def _may_be_stems(name: str, named: Sequence[str], cells: Sequence[str]) -> bool:
-    """True if these cells, of which some name images, are stems and not classes or numbers that look like them."""
-    if name in _KNOWN:  # images of masks may be called target
+    """True if these cells, some of which name images, are stems and not classes or numbers that look like stems."""
+    if name in _KNOWN:  # mask images may be called target
         return len(named) == len(cells) and not any(map(_is_number, cells))
     return len(named) >= 2 or 2 * len(named) >= len(cells)
 
 
 def _both(header: Sequence[str], places: Sequence[int], what: str, name: str) -> str:
     one, other = (keys.printable(header[place]) for place in places)
-    return f"its columns {one} and {other} {what}; call the one that counts {name} and leave the other out"
+    return f"its columns {one} and {other} {what}; rename the right one to {name} and remove the other"
 
 
 def _distinct(header: Sequence[str], plain: Sequence[str], rows: Sequence[TableRow]) -> dict[str, int]:
-    """Return the places of columns by name, without those that have no name and only count or are empty."""
+    """Return the indices of columns by name, without nameless columns that only count or are empty."""
     places: dict[str, int] = {}
     for place, name in enumerate(plain):
         if not name or _UNNAMED.match(name):
@@ -340,7 +341,7 @@ def _distinct(header: Sequence[str], plain: Sequence[str], rows: Sequence[TableR
 
 
 def _box_columns(places: dict[str, int]) -> Box | None:
-    """Take the columns of a box out of ``places``."""
+    """Remove the columns of a box from ``places`` and return them, or None."""
     for meaning, layouts in (("corners", CORNERS), ("centre", CENTRES), ("sides", SIDES)):
         for names in layouts:
             if all(name in places for name in names):
@@ -349,26 +350,26 @@ def _box_columns(places: dict[str, int]) -> Box | None:
 
 
 def has_meaning(name: str) -> bool:
-    """True if a column of this name would not be read as one that is carried along."""
+    """True if a column of this name has a meaning here, so that it would not simply be carried over."""
     plain = _plain(name)
     return not plain or plain in _KNOWN or _UNNAMED.match(plain) is not None
 
 
 def box_names(header: Iterable[str]) -> list[str]:
-    """Return the names of the columns of a box in a header; none if it has no box."""
+    """Return the names of a box's columns in a header; empty without a box."""
     by_name = {_plain(name): name for name in header}
     box = _box_columns({name: place for place, name in enumerate(by_name)})
     return [] if box is None else [list(by_name.values())[place] for place in box.places]
 
 
 def _are_equal(rows: Sequence[TableRow], one: int, other: int) -> bool:
-    """True if each value of one column goes with one of the other."""
+    """True if the values of the two columns correspond one to one."""
     pairs = {(row.cells[one], row.cells[other]) for row in rows}
     return len(pairs) == len({first for first, _ in pairs}) == len({second for _, second in pairs})
 
 
 def _check_separators(name: str, cells: Collection[str]) -> None:
-    """Raise ValueError if several classes in one cell are not separated as they should be."""
+    """Raise ValueError if several classes in one cell have the wrong separator."""
     if any(BETWEEN & set(cell) for cell in cells):
         return
     parts = {cell: frozenset(re.split(r"[,\s]+", cell)) for cell in cells if cell}
@@ -377,12 +378,12 @@ def _check_separators(name: str, cells: Collection[str]) -> None:
     if joined:
         raise ValueError(
             f"its column {keys.printable(name)} may hold several classes, as in {quoted(min(joined))}; write ; "
-            "between them, or call the column label if each cell is one class"
+            "between them, or rename the column to label if each cell is one class"
         )
 
 
 def _only_others(columns: Columns, plain: Sequence[str], rows: Sequence[TableRow]) -> Columns:
-    """Return the columns with those of a class: all others if they are of 0 and 1, or the only one that there is."""
+    """Return the columns with the classes: all others if they hold 0 and 1, or the only other column."""
     others = columns.others.values()
     if len(others) > 1 and rows and all(row.cells[place] in YES | _NO for row in rows for place in others):
         return replace(columns, are_classes=True)
@@ -401,7 +402,7 @@ _NOT_A_CLASS = re.compile(
 
 
 def _can_be_classes(rows: Sequence[TableRow], place: int) -> bool:
-    """True if the values of a column recur as classes do; a few may all differ. Fractions and lists are none."""
+    """True if values repeat as classes do; a few may all differ. Fractions and lists are not classes."""
     values = [row.cells[place] for row in rows if row.cells[place]]
     different = set(values)
     if not values or any(len(each) > _MAX_CLASS_CHARS or _NOT_A_CLASS.fullmatch(each) for each in different):
@@ -414,13 +415,13 @@ def _can_be_classes(rows: Sequence[TableRow], place: int) -> bool:
 _DELIMITERS = (",", ";", "\t")
 YES, _NO = frozenset({"1", "1.0"}), frozenset({"0", "0.0"})
 _SEPARATOR_LINE = re.compile(r"sep=.\r?\n")
-"""The first line by which Excel is told what separates cells."""
+"""First line that tells Excel the separator."""
 
 
 def read(text: str, path: str, split: str | None, images: ImageFinder, *, is_cut: bool = False) -> Table | None:
-    """Read a table; None if it names no images. Raises ValueError, which names the line or the columns.
+    """Read a table; None if it names no images. Raises ValueError with the line or the columns.
 
-    Of the beginning of a table (``is_cut``), what cannot be read is left out.
+    If only the beginning is read (``is_cut``), unreadable rows are left out.
     """
     text = _SEPARATOR_LINE.sub("", text, count=1) if text.startswith("sep=") else text
     first = text.lstrip().partition("\n")[0]
@@ -437,9 +438,7 @@ def read(text: str, path: str, split: str | None, images: ImageFinder, *, is_cut
             continue
         if table is not None and table.columns.says_something:
             if not is_cut and _may_number_classes(table, images):
-                raise ValueError(
-                    "it may name the classes by number, or images; write the names of images with extension"
-                )
+                raise ValueError("its numbers may be classes or images; write the names of images with extension")
             return table
         found += [] if table is None else [table]
     if errors:
@@ -462,12 +461,12 @@ def _read_as(rows: list[TableRow], path: str, split: str | None, images: ImageFi
     if may_be_of_others and not any(_names_image(find, row.cells[place]) for row in rest[:_LOOKED_AT]):
         return None
     if columns.is_only_other and any(row.cells[columns.label or 0] == first[columns.label or 0] for row in rest):
-        raise ValueError("its first line may be a header or a row; write a header: file_name,label")
+        raise ValueError("its first line may be a header or a row; add a header: file_name,label")
     return Table(path, split, first, columns, rest)
 
 
 def _may_number_classes(table: Table, images: ImageFinder) -> bool:
-    """True if a table counts from 0 or 1 and gives each number a class of its own, and there are more images."""
+    """True if a table counts from 0 or 1, each number has its own class, and there are more images."""
     place = table.columns.label
     if place is None or len(table.rows) < 2 or not _counts([row.cells[table.columns.path] for row in table.rows]):
         return False
@@ -476,7 +475,7 @@ def _may_number_classes(table: Table, images: ImageFinder) -> bool:
 
 
 def _is_header(cells: Sequence[str], find: Callable[[str], str | None]) -> bool:
-    """True if a first line holds names of columns, and False if it is a row already."""
+    """True if a first line holds names of columns, False if it is a row."""
     plain = [_plain(cell) for cell in cells]
     if any(map(is_image, cells)):
         return False
@@ -490,14 +489,14 @@ def _is_header(cells: Sequence[str], find: Callable[[str], str | None]) -> bool:
 def _names_image(find: Callable[[str], str | None], cell: str) -> bool:
     try:
         return find(cell) is not None
-    except ValueError:  # one of several
+    except ValueError:  # ambiguous
         return True
 
 
 def _read_headerless(
     rows: list[TableRow], path: str, split: str | None, find: Callable[[str], str | None]
 ) -> Table | None:
-    """Read a table as the only layout of ``HEADERLESS`` that it fits; None if there is none."""
+    """Read a table with the only layout of ``HEADERLESS`` that fits, or return None."""
     names = [f"column {place + 1}" for place in range(len(rows[0].cells))]
     place = _path_column(names, rows, find)
     fitting = [
@@ -528,9 +527,9 @@ def _is_number(cell: str) -> bool:
 
 
 def _read_rows(text: str, delimiter: str, *, is_cut: bool) -> Iterator[TableRow]:
-    """Yield all rows, the header too, each with as many cells."""
+    """Yield all rows, including the header, each with the same number of cells."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
-    known: dict[str, str] = {}  # most cells recur, and all rows stay in memory
+    known: dict[str, str] = {}  # most cells are repeated, and all rows stay in memory
     header: list[str] = []
     try:
         for cells in reader:

@@ -1,7 +1,6 @@
-"""Images that a table or an annotation file names by their paths: from what it says to a listing.
+"""Images that a table or an annotation file names by their paths, and their way into a listing.
 
-An image that is named but not there, one that is named twice, and one that lies there without being named are each
-told by name: none of the three vanishes in silence.
+An image that is named but missing, one that is named twice, and one that is not named are each reported by name.
 """
 
 import functools
@@ -19,26 +18,28 @@ from augment.formats.format import Described, Listing
 from augment.formats.tree import Tree, is_image
 
 MAX_TABLE_BYTES = 2**30
-"""A table of ten million rows; it is read into memory."""
+"""Largest size of a table, which is read into memory; room for ten million rows."""
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(slots=True)
 class TableImages:
-    """What tables say of the images of one dataset; ``splits`` has None for those of which they say none."""
+    """Annotations from the tables of one dataset, by image; ``splits`` has None for images without a split in their
+    rows.
+    """
 
     tree: Tree
     described: dict[str, Described] = field(default_factory=dict)
     splits: dict[str, str | None] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
-    """Files that are no images of their own: the tables, and masks."""
+    """Files that are not images of records: the tables, and masks."""
     missing: dict[str, str] = field(default_factory=dict)
-    """What rows name that is not there, and the problem."""
+    """Missing files that rows name, and the problem."""
     classes: set[str] = field(default_factory=set)
 
     def add(self, path: str, described: Described, where: str, split: str | None = None) -> None:
-        """Note what a row says of an image; of one that is named before, that it is named twice."""
+        """Add a row's description of an image, or the problem that the image is named twice."""
         if path in self.described:
             problem = f"named twice: the second time in {where}"
             described = replace(self.described[path], problem=self.described[path].problem or problem)
@@ -47,17 +48,17 @@ class TableImages:
         self.splits[path] = split
 
     def fill(self, listing: Listing, tables: str) -> None:
-        """Add all of it to a listing. ``tables`` is what messages call the files that name images.
+        """Add all images to a listing; messages call the files that name images ``tables``.
 
-        Where rows name no split, it is that of the folders, by the rule of the folder format. Classes that are all
-        numbers are in the order of the numbers. Raises DatasetError where the splits are ambiguous.
+        If rows name no split, it is that of the folders, by the rule of the folder format. Classes that are all numbers
+        are in numerical order. Raises DatasetError if the splits are ambiguous.
         """
         if not any(self.splits.values()):
             self._split_by_folder(self.tree.root)
         named = sorted({split for split in self.splits.values() if split is not None}, key=str.encode)
         for path, split in self.splits.items() if named else ():
             if split is None:
-                problem = f"no split: others have {', '.join(named)}"
+                problem = f"no split: other rows have {', '.join(named)}"
                 self.described[path] = replace(self.described[path], problem=self.described[path].problem or problem)
         listing.splits = tuple(named)
         if self.classes and all(_NUMBER.fullmatch(name) for name in self.classes):
@@ -77,27 +78,27 @@ class TableImages:
             self.splits |= {path: split for path in self.described if path.startswith(f"{split}/")}
 
     def _in_split(self, path: str) -> tuple[str, str | None, Described]:
-        """An image with its split, with whose name the record's own begins."""
+        """Return an image with its split, which begins the record's name."""
         split, described = self.splits[path], self.described[path]
         outside = split is not None and not path.startswith(f"{split}/")
         return path, split, replace(described, named=f"{split}/{path}") if outside else described
 
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")
-"""What Label Studio writes before the name of a file that was uploaded."""
+"""Prefix that Label Studio adds to the name of an uploaded file."""
 
 
 class Finder:
-    """Finds the file that a row means, whose path may be incomplete or that of another machine."""
+    """Finder of the file for a row whose path may be incomplete or from another machine."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
 
     def by_last_parts(self, name: str, *, least: int = 1, split: str | None = None) -> str | None:
-        """Return the one image that shares the last parts with a path or URL of elsewhere, at least so many, or None.
+        """Return the one image that shares at least ``least`` last parts with a foreign path or URL, or None.
 
-        Of several with the same name it is the one that shares more parts than the others. None of them is in the
-        folder of another split than ``split``. Raises ValueError if several are as likely.
+        Of several images with the same name, it is the one that shares most parts. Images in the folder of a split
+        other than ``split`` are skipped. Raises ValueError if several are equally likely.
         """
         for parts in _spellings(name):
             shared: dict[int, list[str]] = {}
@@ -109,9 +110,9 @@ class Finder:
         return None
 
     def uploaded(self, name: str, *, split: str | None = None) -> str | None:
-        """Return the one image whose name differs by the prefix of Label Studio, which either may have, or None.
+        """Return the one image whose name differs only by Label Studio's prefix, on either side, or None.
 
-        Raises ValueError if several do.
+        Raises ValueError if there are several.
         """
         for parts in _spellings(name):
             last = parts[-1]
@@ -123,13 +124,13 @@ class Finder:
         return None
 
     def _named(self, last: str, split: str | None) -> list[str]:
-        """The images of this name, with its extension, that are in no folder of another split."""
+        """Return the images of this name, with its extension, that are not in a folder of another split."""
         paths = (path for path in self._by_name.get(last, ()) if path.rpartition("/")[2] == last)
         return [path for path in paths if not _is_of_another(path, split)]
 
     @functools.cached_property
     def _by_uploaded(self) -> Mapping[str, set[str]]:
-        """Names of images with Label Studio's prefix by the names without it."""
+        """Names of images with Label Studio's prefix, by the names without it."""
         index: dict[str, set[str]] = {}
         for last in self._by_name:
             if bare := _UPLOADED.match(last):
@@ -137,9 +138,9 @@ class Finder:
         return index
 
     def anywhere(self, base: str, name: str) -> str | None:
-        """As ``files.named``; else the one image whose path ends with the name, which may lack its extension.
+        """Return what ``files.named`` finds, or else the one image whose path ends with the name (extension optional).
 
-        Raises ValueError where several do.
+        Raises ValueError if there are several.
         """
         found = files.named(self._paths, base, name)
         if found is not None or not name.strip("./\\"):
@@ -170,7 +171,7 @@ class Finder:
 
 
 def _spellings(name: str) -> Iterator[list[str]]:
-    """Yield the parts of a path or URL: as it stands, without its escapes, without its query, of its query alone."""
+    """Yield the parts of a path or URL: as written, without its escapes, without its query, of its query alone."""
     plain = unquote(name)
     for spelled in dict.fromkeys((name, plain, re.split("[?#]", plain)[0], plain.rpartition("=")[2])):
         parts = [part for part in re.split(r"[/\\]", spelled) if part not in {"", ".", ".."}]
@@ -185,7 +186,7 @@ def _single(name: str, found: Collection[str]) -> str:
 
 
 def _is_of_another(path: str, split: str | None) -> bool:
-    """True if a path is in a folder of another split; ``val2017`` and ``valid`` are of one, so three letters count."""
+    """True if a path is in a folder of another split. Three letters count: ``val2017`` and ``valid`` are equal."""
     own = "" if split is None else split.lower()
     if own not in files.SPLIT_NAMES:
         return False
@@ -194,7 +195,7 @@ def _is_of_another(path: str, split: str | None) -> bool:
 
 
 def _num_shared(ones: list[str], others: list[str]) -> int:
-    """The number of parts, from the last on, that two paths have in common."""
+    """Return the number of last parts that two paths have in common."""
     pairs = zip(reversed(ones), reversed(others), strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
@@ -204,7 +205,7 @@ def _bare(path: str) -> str:
 
 
 def read_table(found: Tree, path: str) -> str:
-    """The text of a table. Raises DatasetError where it cannot be read, StorageError."""
+    """Return the text of a table. Raises DatasetError if it cannot be read, StorageError."""
     try:
         return found.read_text(path, max_bytes=MAX_TABLE_BYTES)
     except ValueError as error:

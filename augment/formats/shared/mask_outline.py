@@ -1,8 +1,8 @@
-"""The outline of a mask as polygons along the edges of its pixels, and several polygons as one.
+"""Outline of a mask as polygons along the edges of its pixels, and several polygons joined into one.
 
-The polygons run through the corners of pixels, so that a mask that is drawn from them (by pycocotools, at the edges of
-pixels) is the mask they were traced from: nothing shrinks by half a pixel, as it does where outlines run through the
-centres of pixels (``cv2.findContours``).
+The polygons run through the corners of pixels. A mask drawn from them (by pycocotools, at the edges of pixels) is
+therefore the mask they were traced from. Outlines through the centres of pixels (``cv2.findContours``) would shrink it
+by half a pixel.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Polygon = tuple[float, ...]
 
 
 class _Run(NamedTuple):
-    """A straight piece of an outline, as long as possible; the mask lies on its right hand (y points down)."""
+    """A straight piece of an outline, as long as possible; the mask is on its right (y points down)."""
 
     start: tuple[int, int]
     stop: tuple[int, int]
@@ -26,10 +26,10 @@ class _Run(NamedTuple):
 
 
 def trace(mask: NDArray[np.integer] | NDArray[np.bool_]) -> list[Polygon]:
-    """The closed outlines of what is not 0 in (H, W), each as (x, y, x, y, …) with its corners only.
+    """Return the closed outlines of the non-zero parts of (H, W), each as (x, y, x, y, …) with its corners only.
 
-    Outlines of parts run clockwise on the screen, those of holes the other way round. Pixels that touch at a corner
-    only belong to different parts. The largest comes first.
+    Outlines of parts run clockwise on the screen, those of holes counterclockwise. Pixels that touch only at a corner
+    belong to different parts. The largest comes first.
     """
     ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(ys):
@@ -57,7 +57,7 @@ def trace(mask: NDArray[np.integer] | NDArray[np.bool_]) -> list[Polygon]:
             if not there:
                 del leaving[kind][run.start]
             corners += run.start
-            # where two pixels touch at a corner, two runs leave it: the turn to the right stays with its own pixel
+            # if two pixels touch at a corner, two runs leave it: the right turn stays with its own pixel
             turn = run.step if kind == 0 else -run.step
             kind = 1 - kind
             following = leaving[kind].get(run.stop)
@@ -69,11 +69,11 @@ def trace(mask: NDArray[np.integer] | NDArray[np.bool_]) -> list[Polygon]:
 
 
 def _runs(steps: NDArray[np.int8]) -> list[tuple[int, int, int, int]]:
-    """Of each line the stretches of equal sign, as (line, start, stop, sign): against the line where it is -1."""
+    """Return the stretches of equal sign in each line, as (line, start, stop, sign); -1 runs against the line."""
     padded = np.pad(steps, ((0, 0), (1, 1)))
     changes = padded[:, 1:] != padded[:, :-1]
     lines, places = np.nonzero(changes)
-    signs = padded[lines, places + 1]  # of what begins there
+    signs = padded[lines, places + 1]  # the sign of each stretch
     found = []
     for line, begin, end, sign in zip(
         lines[:-1].tolist(), places[:-1].tolist(), places[1:].tolist(), signs[:-1].tolist(), strict=True
@@ -84,15 +84,15 @@ def _runs(steps: NDArray[np.int8]) -> list[tuple[int, int, int, int]]:
 
 
 def joined(polygons: Sequence[Polygon]) -> Polygon:
-    """One polygon with the same inside: the others hang on one another, each by a line there and back without width.
+    """Return one polygon with the same inside; the polygons are connected by lines that run there and back.
 
-    The lines are short, not the shortest possible. What lies inside of an even number of the polygons is outside: parts
+    The lines are short, but not the shortest possible. A point inside an even number of the polygons is outside: parts
     must not overlap, holes become holes.
     """
     loops = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
     hanging: dict[tuple[int, int], list[tuple[int, int]]] = {}
     begin = 1
-    while begin < len(loops):  # as many again as there are, so that the depth is a logarithm and a search tree pays
+    while begin < len(loops):  # doubles the joined loops: the depth is logarithmic and a search tree pays
         corners = np.concatenate(loops[:begin])
         owners = np.repeat(np.arange(begin), [len(loop) for loop in loops[:begin]])
         places = np.concatenate([np.arange(len(loop)) for loop in loops[:begin]])
@@ -116,7 +116,7 @@ def _follow(
     which: int,
     start: int,
 ) -> None:
-    """Go round a loop from one of its corners back to it, and round each that hangs on a corner when that is met."""
+    """Follow a loop once from one of its corners, and every loop attached to a corner on the way."""
     loop = loops[which].tolist()
     for k in range(len(loop)):
         place = (start + k) % len(loop)

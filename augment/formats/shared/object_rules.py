@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from augment.samples.annotations import Annotations, Corners, Polygons
 
 NO_CLASS = "object"
-"""What objects are called, and the only class, where a dataset has boxes and no classes."""
+"""Name of all objects, and the only class, in a dataset with boxes and no classes."""
 
 
 def lacking(annotations: Annotations) -> str | None:
-    """Why keypoints cannot be written so; None where they can.
+    """Return the reason why keypoints cannot be written, or None.
 
-    Those whose object was dropped go with it, which is no fault.
+    Keypoints of a dropped object are dropped with it, which is not an error.
     """
     labels, owners = annotations.keypoint_labels, _owners(annotations)
     if not annotations.keypoints:
@@ -23,22 +23,22 @@ def lacking(annotations: Annotations) -> str | None:
     if labels is None:
         return "keypoints are written by their names, and these have none"
     if owners is None:
-        return "keypoints are written with the box that they belong to, and of these nobody says which that is"
+        return "keypoints are written with the box that they belong to, and for these it is unknown"
     named = [(label, box) for label, box in zip(labels, owners, strict=True) if box >= 0]
     if len(set(named)) < len(named):
-        return "each keypoint of an object is written once, and an object has two of one name"
+        return "each keypoint of an object is written once, and an object has two with the same name"
     return None
 
 
 def without_class(annotations: Annotations, classes: Sequence[str]) -> str | None:
-    """Why objects cannot be written that have no class where others of the dataset have one; None where they can."""
+    """Return the reason why objects without a class cannot be written, or None; other objects have classes."""
     if annotations.boxes and annotations.box_labels is None and classes:
         return "each object is written with its class, and these have none, though others of the dataset have one"
     return None
 
 
 def by_box(annotations: Annotations) -> dict[int, dict[str, int]]:
-    """For each box that has keypoints, the places of these in the image's lists by their names."""
+    """Return, for each box with keypoints, their indices in the image's lists by name."""
     found: dict[int, dict[str, int]] = {}
     pairs = zip(annotations.keypoint_labels or (), _owners(annotations) or (), strict=False)
     for i, (label, box) in enumerate(pairs):
@@ -47,7 +47,7 @@ def by_box(annotations: Annotations) -> dict[int, dict[str, int]]:
 
 
 def _owners(annotations: Annotations) -> tuple[int, ...] | None:
-    """The box of each keypoint; the only box owns all of them where nobody says. None where that is not known."""
+    """Return the box of each keypoint, or None if it is unknown; an only box owns all of them by default."""
     if annotations.keypoint_boxes is not None:
         return annotations.keypoint_boxes
     number = len(annotations.keypoints or ())
@@ -61,35 +61,35 @@ def _owners(annotations: Annotations) -> tuple[int, ...] | None:
 
 
 DECIMALS = 5
-"""Pixels are written to a hundred-thousandth and read back to it: finer than float32, in which boxes are augmented,
-holds them at 256 pixels (1.5e-5), and coarser than what sums and quotients of float64 lose."""
+"""Decimals of a pixel, written and read. They are finer than float32, in which boxes are augmented, at 256 pixels
+(1.5e-5), and coarser than the rounding errors of sums and quotients in float64."""
 
 
 _MOST_CHARACTERS = 400
-"""Of a number; the longest finite float has 309 digits before its point."""
+"""Largest length of a number; the longest finite float has 309 digits before its point."""
 
 _DECIMAL = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 def decimal(text: str) -> float:
-    """The finite number that a text says; NaN where it says none (Python itself takes ``1_0`` and ``nan`` for one)."""
+    """Parse a finite number; NaN if the text is not one (Python itself would accept ``1_0`` and ``nan``)."""
     number = float(text) if len(text) <= _MOST_CHARACTERS and _DECIMAL.fullmatch(text) else math.nan
     return number if math.isfinite(number) else math.nan
 
 
 def rounded(values: Iterable[float]) -> list[float]:
-    """Pixels to a hundred-thousandth; whole numbers stay whole (``3.0``), and there is no ``-0.0``."""
+    """Round pixels to a hundred-thousandth; whole numbers stay whole (``3.0``), and ``-0.0`` becomes ``0.0``."""
     return [round(float(value), DECIMALS) + 0.0 for value in values]
 
 
 def polygon_area(polygon: Sequence[float]) -> float:
-    """The area inside of [x, y, x, y, …], by the shoelace formula; positive where it runs clockwise on the screen."""
+    """Return the area of [x, y, x, y, …] by the shoelace formula; positive if it runs clockwise on the screen."""
     xs, ys = polygon[::2], polygon[1::2]
     return sum(xs[i - 1] * ys[i] - xs[i] * ys[i - 1] for i in range(len(xs))) / 2
 
 
 def enclosing(polygons: Polygons) -> Corners:
-    """The box around all of these polygons."""
+    """Return the box around all of these polygons."""
     xs = [x for polygon in polygons for x in polygon[::2]]
     ys = [y for polygon in polygons for y in polygon[1::2]]
     return min(xs), min(ys), max(xs), max(ys)

@@ -1,18 +1,18 @@
 """Shards: files that hold the images of a split with their annotations, and the files that describe all shards.
 
-- **Splits.** A shard's split is that of a folder on its path (``files.SPLIT_NAMES``, in any case, the outermost first);
-  else that of its own name: ``train-000000.tar``, ``imagenet-val-0007.tar`` and ``data/test-00000-of-00001.parquet``
-  hold a name of a split between hyphens, dots, underscores, blanks and digits, as ``datasets`` looks for it. If
-  ``dataset_info.json`` names the splits, these names count before all others: ``{split}-000000.tar``. Either all shards
-  belong to a split or none does.
-- **Names.** Within its split a record has the name that the shard gives it. If that is missing or several records of
-  the split have it, each of these has the path of its shard, relative to the split's folder, and its name or number in
-  the shard.
-- **Left out in silence** are, besides what every format leaves out, ``README``, ``LICENSE`` and the files that describe
-  the dataset. Every other file that is no shard is refused by name.
+- **Splits.** A shard's split is that of a folder on its path (``files.SPLIT_NAMES``, in any case, the outermost first),
+  or else that of its own name: ``train-000000.tar``, ``imagenet-val-0007.tar`` and ``data/test-00000-of-00001.parquet``
+  hold a name of a split between hyphens, dots, underscores, blanks and digits, which is the rule of ``datasets``.
+  Splits named in ``dataset_info.json`` take precedence: ``{split}-000000.tar``. Either all shards belong to a split or
+  none does.
+- **Names.** Within its split a record has the name that the shard gives it. If the name is missing or not unique in the
+  split, the record has the path of its shard, relative to the split's folder, and its name or number in the shard.
+- **Skipped silently** are, in addition to the files that every format skips, ``README``, ``LICENSE`` and the files that
+  describe the dataset. Every other file that is not a shard is refused by name.
 - ``dataset_info.json`` is an object with ``classes``, ``keypoint_names`` and ``splits``, as an expansion writes it, or
-  the file of that name that ``datasets`` writes, in whose ``features`` a ``ClassLabel`` holds the names: the one called
-  ``cls`` or ``label``, else the only one. ``classes.txt`` has a class a line; it is read if the other names none.
+  the file that ``datasets`` writes under this name. In its ``features`` a ``ClassLabel`` holds the names: the one
+  called ``cls`` or ``label``, or else the only one. ``classes.txt`` has a class a line; it is read if the other has no
+  names.
 - **JSON of an image**: members of ``annotations`` are the image's, all others go into ``extra``.
 """
 
@@ -35,29 +35,29 @@ from augment.validation import read_json
 _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
 _DESCRIBES = re.compile(r"(readme|license)(\.\w+)?|classes\.txt|dataset_infos?\.json", re.IGNORECASE)
 IMAGES = frozenset({"bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"})
-"""Extensions of the images that are decoded, in lower case."""
+"""Extensions of images that can be decoded, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """A file of records; ``path`` is relative to the root, ``below`` to the folder of its split."""
+    """File of records; ``path`` is relative to the root, ``below`` to the folder of its split."""
 
     path: str
     split: str | None
     below: str
 
     def named(self, name: str) -> str:
-        """What a record of this name goes by: the split first, if there is one."""
+        """Return a record's name with its split first, if there is one."""
         return f"{self.split}/{name}" if self.split is not None else name
 
 
 def find(
     tree: Tree, listing: Listing, suffix: str, *, splits: Sequence[str] = (), refused: Sequence[str] = ()
 ) -> list[ShardFile]:
-    """The shards of a dataset, by the UTF-8 bytes of their paths; the listing's splits and refusals are filled in.
+    """Return the shards of a dataset, sorted by the UTF-8 bytes of their paths; add splits and refusals to the listing.
 
-    ``splits`` are names of splits that the dataset states. ``refused`` are endings of compressed shards, whose parts
-    cannot be read in place. Raises DatasetError for these and where the splits are ambiguous, StorageError.
+    ``splits`` are names of splits that the dataset states. ``refused`` are suffixes of compressed shards, which cannot
+    be read in place. Raises DatasetError for these and if the splits are ambiguous, StorageError.
     """
     root, found = tree.root, []
     for folder in tree.folders:
@@ -71,7 +71,7 @@ def find(
             if name.endswith(suffix):
                 found.append(_shard(root, folder.parts, name, splits))
             elif folder.path or not _DESCRIBES.fullmatch(name):
-                detail = f"it is no shard ({suffix}); move it elsewhere"
+                detail = f"it is not a shard ({suffix}); move it elsewhere"
                 files.refuse(listing, path, Reason.MISPLACED, detail)
     listing.num_files = len(listing.refused)
     _check_splits(root, found)
@@ -80,23 +80,23 @@ def find(
 
 
 def recognise(tree: Tree, suffix: str) -> bool:
-    """Return True if there are shards, and no image beside them."""
+    """Return True if there are shards, and no separate images."""
     return any(path.endswith(suffix) for path in tree.paths) and not any(tree.images())
 
 
 def names_of(
     shards: Sequence[ShardFile], wanted: Sequence[Sequence[str | None]], inner: Callable[[int, int], str]
 ) -> Callable[[int, int], str]:
-    """What record ``i`` of shard ``number`` goes by.
+    """Return a function from (shard number, index in the shard) to the record's name.
 
-    ``wanted`` are the names that the shards give, ``inner`` those that no two records of a shard share.
+    ``wanted`` are the names that the shards give, ``inner`` returns names that are unique in a shard.
     """
     moved: list[set[int]] = [set() for _ in shards]
     for split in {shard.split for shard in shards}:
         here = [number for number, shard in enumerate(shards) if shard.split == split]
         counts = Counter(name for number in here for name in wanted[number])
         met: set[str | None] = {name for name, count in counts.items() if count > 1 or name is None}
-        while met:  # a record that goes by its shard's path may meet another that has this very name
+        while met:  # a name made of a shard's path may collide with another record's name
             newly = [(number, i) for number in here for i, name in enumerate(wanted[number]) if name in met]
             newly = [(number, i) for number, i in newly if i not in moved[number]]
             for number, i in newly:
@@ -136,13 +136,13 @@ def _check_splits(root: Path, found: Sequence[ShardFile]) -> None:
         example = next(shard for shard in found if shard.split is not None)
         more = " …" if len(without) > 3 else ""
         raise DatasetError(
-            f"{keys.printable(root)} holds {keys.printable(example.path)} of the split {example.split} and shards of "
-            f"none: {', '.join(without[:3])}{more}; move or rename these"
+            f"{keys.printable(root)} holds {keys.printable(example.path)} of the split {example.split} and shards "
+            f"without a split: {', '.join(without[:3])}{more}; move or rename these"
         )
 
 
 def unreadable(path: Path, error: OSError) -> DatasetError:
-    """Return the error of a shard that cannot be read. Raises StorageError where the machine is at fault."""
+    """Return the error of a shard that cannot be read. Raises StorageError if the machine is at fault."""
     detail = read.refusal(error, keys.printable(path)).detail
     return DatasetError(f"{keys.printable(path)} cannot be read: {detail}; give shards that you may read")
 
@@ -154,7 +154,7 @@ MAX_BYTES = 2**24
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """The names of classes in the order of their indices, None where nothing lists them; of keypoints; of splits."""
+    """Names of classes by index (None if they are not listed), of keypoints and of splits."""
 
     classes: tuple[str, ...] | None = None
     keypoint_names: tuple[str, ...] = ()
@@ -162,21 +162,21 @@ class DatasetInfo:
 
 
 def info_file(whole: OutputDataset) -> StreamedFile:
-    """Return ``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
+    """Return ``dataset_info.json``: names of classes (the shards hold their indices), of keypoints and of splits."""
     info = DatasetInfo(whole.classes, whole.keypoint_names, whole.splits)
     text = json.dumps(asdict(info), ensure_ascii=False, indent=2) + "\n"
     return StreamedFile(INFO_NAME, iter([text.encode()]))
 
 
 def read_info(root: Path) -> DatasetInfo:
-    """What these files in the root say; nothing where there are none. Raises DatasetError, StorageError."""
+    """Read these files in the root, if they exist. Raises DatasetError, StorageError."""
     described, listed = _read(root / INFO_NAME), _read(root / CLASSES_NAME)
     info = DatasetInfo()
     if described is not None:
         try:
             members = read_json(str(root / INFO_NAME), described)
         except JSONError as error:
-            raise DatasetError(f"{error}; mend or remove it") from error
+            raise DatasetError(f"{error}; repair or remove it") from error
         info = _info(root / INFO_NAME, members)
     if info.classes is None and listed is not None:
         lines = listed.splitlines()
@@ -188,22 +188,22 @@ def read_info(root: Path) -> DatasetInfo:
 
 
 def check_names(path: Path, what: str, names: object) -> tuple[str, ...]:
-    """The names, if they are a list of different texts; else DatasetError."""
+    """Return the names. Raises DatasetError unless they are a list of distinct texts."""
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise DatasetError(f"{path}: {what} is no list of names; mend it")
+        raise DatasetError(f"{path}: {what} is not a list of names; repair it")
     if len(set(names)) < len(names):
         again = next(name for i, name in enumerate(names) if name in names[:i])
-        raise DatasetError(f"{path}: {what} has {again!r} twice; an index would have two meanings, rename one")
+        raise DatasetError(f"{path}: {what} has {again!r} twice; rename one of them")
     try:
         "".join(names).encode()
     except UnicodeEncodeError as error:
-        raise DatasetError(f"{path}: {what} has a name with half of a character; mend it") from error
+        raise DatasetError(f"{path}: {what} has a name with half of a character; repair it") from error
     return tuple(names)
 
 
 def _info(path: Path, members: object) -> DatasetInfo:
     if not isinstance(members, Mapping):
-        raise DatasetError(f"{path} holds no object; mend or remove it")
+        raise DatasetError(f"{path} does not hold an object; repair or remove it")
     classes = members.get("classes")
     if classes is None and isinstance(members.get("features"), Mapping):
         classes = _of_features(members["features"])
@@ -215,7 +215,7 @@ def _info(path: Path, members: object) -> DatasetInfo:
 
 
 def _splits(path: Path, splits: object) -> tuple[str, ...]:
-    """What ``datasets`` has under this name is an object, which describes the splits."""
+    """Return the names of splits, or none if the member is the object that ``datasets`` writes."""
     return () if splits is None or isinstance(splits, Mapping) else check_names(path, "splits", splits)
 
 
@@ -239,7 +239,7 @@ def _read(path: Path) -> str | None:
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {read.refusal(error, str(path)).detail}") from error
     if len(content.data) > MAX_BYTES:
-        raise DatasetError(f"{path} has {content.size_bytes} bytes, of {MAX_BYTES} that are read; shorten it")
+        raise DatasetError(f"{path} has {content.size_bytes} bytes, of {MAX_BYTES} allowed; shorten it")
     try:
         return content.data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -247,15 +247,15 @@ def _read(path: Path) -> str | None:
 
 
 HAS_NAMES = re.compile(r'"(labels|box_labels|keypoint_labels)"')
-"""What a text holds that names a class or a keypoint."""
+"""Members of a text that names a class or a keypoint."""
 
 _OURS = frozenset(field.name for field in fields(Annotations))
 
 
 def parsed(text: str, what: str) -> Annotations:
-    """Read JSON; ``what`` is what messages call it. What is no object becomes ``extra`` too, as ``json``.
+    """Parse JSON annotations; messages call the text ``what``. A value that is not an object becomes ``extra["json"]``.
 
-    Raises ValueError where ``read_json`` refuses it or a member of ``annotations`` is something else.
+    Raises ValueError if ``read_json`` refuses it or a member of ``annotations`` is invalid.
     """
     try:
         members = read_json(what, text)
@@ -271,5 +271,5 @@ def parsed(text: str, what: str) -> Annotations:
 
 
 def carrying(said: Annotations, others: Mapping[str, Any]) -> Annotations:
-    """Annotations that carry more along; what they carry already stays as it is."""
+    """Return annotations with more values in ``extra``; existing values are kept."""
     return replace(said, extra={**others, **(said.extra or {})}) if others else said

@@ -1,29 +1,29 @@
-"""The PASCAL VOC format: one XML file an image, and lists of names for the splits.
+"""PASCAL VOC format: one XML file an image, and lists of names for the splits.
 
-    JPEGImages/{name}.jpg             the images; ``images/`` does too, and so do others of ``_IMAGES``
-    Annotations/{name}.xml            their boxes: see ``xml``; ``xmls/`` does too, and so do others of ``_ANNOTATIONS``
-    ImageSets/Main/{split}.txt        the names in each split, one a line; else in ``ImageSets/Segmentation``
-    SegmentationClass/{name}.png      masks of class indices, for as many images as there are
+    JPEGImages/{name}.jpg             the images; or ``images/``, or another name in ``_IMAGES``
+    Annotations/{name}.xml            their boxes: see ``xml``; or ``xmls/``, or another name in ``_ANNOTATIONS``
+    ImageSets/Main/{split}.txt        the names in each split, one a line; or in ``ImageSets/Segmentation``
+    SegmentationClass/{name}.png      masks of class indices, for some or all images
     labelmap.txt                      names and colours of the masks' classes, as CVAT writes them
 
 Names of folders are compared without case. The folders of images and XML may be in each split (``train/images``,
-``train/xmls``), have splits below them, or be called after one (``train_annotations``).
+``train/xmls``), have splits below them, or be named after one (``train_annotations``).
 
-- **Root.** The folder that holds all this, or one above it: ``VOCdevkit/VOC2012`` if there is only one.
-- **Pairs.** An XML file belongs to the image with its name: next to it, or at the same place below the folder of
-  images; else to the only image with this name wherever it is; else, if no image has its name, to the only one that
-  its ``<filename>`` or ``<path>`` names. Beyond that these are not looked at, since tools leave old names in them.
+- **Root.** The folder that holds all this, or one above it: ``VOCdevkit/VOC2012`` if it is the only one.
+- **Pairs.** An XML file belongs to the image with its name, next to it or at the same path below the folder of images.
+  Otherwise it belongs to the only image with this name anywhere, or to the only one that its ``<filename>`` or
+  ``<path>`` names. Apart from that these elements are ignored, because tools leave old names in them.
 - **Splits.** Lists are splits if their name is one's (``train``, ``val``, ``test`` …); lists of single classes
-  (``cat_train.txt``) are not. ``trainval`` counts if there is neither ``train`` nor ``val``, and is called ``train``.
-  A name in two lists is refused in the later one, and so is an image in no list. Without lists, the splits are the
-  folders that have the name of one, if every image is in one.
+  (``cat_train.txt``) are not. ``trainval`` is used as ``train`` if there is neither ``train`` nor ``val``. A name in
+  two lists is refused in the later one, and so is an image in no list. Without lists, the splits are the folders that
+  have the name of one, if every image is in one.
 - **Names.** A record's name is its line in the list, without the folder of the split if every line of the list has it
-  (so an expansion writes them: two splits may have equal names).
-- **No XML.** An image without one is refused, unless no image of its split has one: then none of them has annotations.
-- **Classes** are those that occur. Indices in masks are the dataset's own (0 is the background, as VOC has it); they
-  come back as they were, as PNG with one channel instead of a palette. With ``labelmap.txt`` (or another file of
-  ``_COLOURS``) the classes are those of that file, and masks may have its colours. Other masks
-  (``SegmentationObject``) are not read, which is a notice.
+  (an expansion writes it, because two splits may have equal names).
+- **No XML.** An image without XML is refused, unless no image of its split has any: then none of them has annotations.
+- **Classes** are those that occur. Indices in masks are the dataset's own (0 is the background, as in VOC). They are
+  written back unchanged, as PNG with one channel instead of a palette. With ``labelmap.txt`` (or another file of
+  ``_COLOURS``) the classes are those of that file, and masks may have its colours. Other masks (``SegmentationObject``)
+  are not read, which is a notice.
 """
 
 import re
@@ -67,9 +67,9 @@ _FLAGS = frozenset({"-1", "0", "1"})
 
 @dataclass(slots=True)
 class VocLayout:
-    """The files of a dataset, by the names that lists give them: the path less the base, one folder and the extension.
+    """Files of a dataset by name, as in the lists: the path without the base, one folder and the extension.
 
-    ``base`` is the folder that holds all of it, ``lists`` that of the lists, relative to the root, or None.
+    ``base`` is the folder that holds the dataset, ``lists`` that of the lists, relative to the root, or None.
     ``images_folder`` is the first folder of images, for messages.
     """
 
@@ -82,9 +82,9 @@ class VocLayout:
 
 
 def find_layout(listing: Listing, tree: Tree) -> VocLayout:
-    """Find the parts by the names of folders, and pair them; refuse images that have no place.
+    """Find the parts by the names of folders, and pair them; refuse images outside the layout.
 
-    Raises DatasetError where there are none, or several sets of them.
+    Raises DatasetError if there are none, or several datasets.
     """
     base = _base(tree)
     below = {inside.lower(): folder for folder in _folders(tree) if (inside := _below(base, folder)) is not None}
@@ -96,7 +96,7 @@ def find_layout(listing: Listing, tree: Tree) -> VocLayout:
 
 
 def _folders(tree: Tree) -> list[str]:
-    """All folders that hold a file, at any depth, outer ones first."""
+    """Return all folders that hold a file, at any depth, outer ones first."""
     return sorted({folder for path in tree.paths for folder in above(path)}, key=lambda each: (each.count("/"), each))
 
 
@@ -110,7 +110,7 @@ def _base(tree: Tree) -> str:
     lists = [folder for folder, name in folders if name == "imagesets"]
     sets = [folder for folder in sets or lists[:1] if not any(outer in sets for outer in above(folder))]
     if not sets and not xmls:
-        raise DatasetError(f"{root} holds no XML file: a dataset of VOC has some in Annotations")
+        raise DatasetError(f"{root} holds no XML file: a VOC dataset has XML files in Annotations")
     bases = {folder.rpartition("/")[0] for folder in sets} or {""}
     if all(each.rpartition("/")[2].lower() in SPLIT_NAMES for each in bases) and not any(
         each.rpartition("/")[0] in bases for each in lists
@@ -118,7 +118,7 @@ def _base(tree: Tree) -> str:
         bases = {each.rpartition("/")[0] for each in bases}
     if len(bases) > 1:
         shown = ", ".join(keys.printable(base or ".") for base in sorted(bases)[:3])
-        raise DatasetError(f"{root} holds several sets of VOC ({shown}): give the folder of one")
+        raise DatasetError(f"{root} holds several VOC datasets ({shown}): give the folder of one")
     return bases.pop()
 
 
@@ -129,9 +129,9 @@ def _below(base: str, path: str) -> str | None:
 
 
 def _names(inside: str, folders: frozenset[str]) -> Iterator[str]:
-    """Yield what a file may be called: its path less the first of these folders, or less more that follow it.
+    """Yield possible names of a file: its path without the first of these folders, or without several in a row.
 
-    Of a folder that is called after a split too (``train_images``), the split stays.
+    If the folder is also named after a split (``train_images``), the split stays.
     """
     *parts, last = inside.split("/")
     for i, part in enumerate(parts):
@@ -171,10 +171,10 @@ def _add_images(listing: Listing, tree: Tree, layout: VocLayout) -> None:
                 del outside[path]
     where = layout.images_folder or layout.base
     for path in outside:
-        refuse(listing, path, Reason.MISPLACED, f"it does not lie in {where}; move it there")
+        refuse(listing, path, Reason.MISPLACED, f"it is not in {where}; move it there")
     for name, path in layout.masks.items():
         if name not in layout.images:
-            refuse(listing, path, Reason.MISPLACED, "a mask of an image that is not there")
+            refuse(listing, path, Reason.MISPLACED, "its image is missing")
     unread = Counter(_folder_of(path, _OF_MASKS) for path in inside if path in listing.read)
     for folder, number in sorted(unread.items()):
         count = "1 mask is" if number == 1 else f"{number:,} masks are"
@@ -182,11 +182,11 @@ def _add_images(listing: Listing, tree: Tree, layout: VocLayout) -> None:
 
 
 def _add_mask(listing: Listing, layout: VocLayout, inside: str, path: str) -> bool:
-    """Add a file in a folder of masks; False if it is in none. One that is another kind of mask counts as read."""
+    """Add a file in a folder of masks, or return False. A mask of another kind is marked as read."""
     if (name := next(_names(inside, frozenset({_MASKS})), None)) is not None:
         first = layout.masks.setdefault(name, path)
         if first != path:
-            refuse(listing, path, Reason.MISPLACED, f"{keys.printable(first)} is a mask of this name too; remove one")
+            refuse(listing, path, Reason.MISPLACED, f"{keys.printable(first)} is also a mask of this name; remove one")
         return True
     if _OF_MASKS.isdisjoint(inside.lower().split("/")[:-1]):
         return False
@@ -195,7 +195,7 @@ def _add_mask(listing: Listing, layout: VocLayout, inside: str, path: str) -> bo
 
 
 def _folder_of(path: str, names: frozenset[str]) -> str:
-    """The outermost folder on the way to a file that has one of these names, with or without a split before it."""
+    """Return the outermost folder of a path that has one of these names, with or without a split before it."""
     outer = reversed([*above(path)])
     return next((each for each in outer if next(_names(f"{each.rpartition('/')[2]}/", names), None) is not None), "")
 
@@ -203,12 +203,12 @@ def _folder_of(path: str, names: frozenset[str]) -> str:
 def _add_image(listing: Listing, layout: VocLayout, name: str, path: str) -> None:
     first = layout.images.setdefault(name, path)
     if first != path:
-        detail = f"{keys.printable(first)} has the same name, and annotations go by that; rename one of them"
+        detail = f"{keys.printable(first)} has the same name, which annotations refer to; rename one of them"
         refuse(listing, path, Reason.MISPLACED, detail)
 
 
 def _pair_xml(listing: Listing, tree: Tree, layout: VocLayout) -> None:
-    """Find the XML of each image: by its place, else by its name alone, else by the name in it."""
+    """Find the XML of each image: by its path, or else by its name alone, or else by the name in it."""
     by_path = {keys.without_extension(path): name for name, path in layout.images.items()}
     pending = []
     for path in sorted(tree.paths, key=str.encode):
@@ -229,7 +229,7 @@ def _pair_xml(listing: Listing, tree: Tree, layout: VocLayout) -> None:
 
 
 def _pair_alone(layout: VocLayout, names: Mapping[str, str]) -> None:
-    """Pair XML files with images by names without folders that only one of each has."""
+    """Pair XML files with images by names without folders, if the name is unique on both sides."""
     by_stem: dict[str, list[str]] = {}
     for name in layout.images:
         by_stem.setdefault(_stem(name), []).append(name)
@@ -241,7 +241,7 @@ def _pair_alone(layout: VocLayout, names: Mapping[str, str]) -> None:
 
 
 def _stem(path: str) -> str:
-    """The last part of a path, of an image or XML without its extension; names in lists have none."""
+    """Return the last part of a path, without the extension of an image or XML; names in lists have none."""
     name = path.rpartition("/")[2]
     return keys.without_extension(name) if is_image(name) or keys.extension(name).lower() == ".xml" else name
 
@@ -255,7 +255,7 @@ def _named_in(tree: Tree, path: str) -> str | None:
 
 
 def split_images(files: Tree, found: VocLayout) -> Iterator[tuple[str | None, list[tuple[str, str]]]]:
-    """Each split with the names in it, and what each record there goes by."""
+    """Yield each split with its images' names and their records' names."""
     if found.lists is None:
         yield from _folders_as_splits(found.images)
         return
@@ -284,7 +284,7 @@ def split_images(files: Tree, found: VocLayout) -> Iterator[tuple[str | None, li
 
 
 def _listed(line: str, known: frozenset[str]) -> str:
-    """The name in a line: without the ``1`` or ``-1`` that some lists add, and without an image's extension."""
+    """Return the name in a line, without the ``1`` or ``-1`` that some lists add and without an image's extension."""
     if line in known:
         return line
     name = line.strip()
@@ -315,7 +315,7 @@ class Voc(FolderFormat):
     tells_crowds = False
 
     def recognise(self, tree: Tree) -> bool:
-        """Return True if XML of VOC has the name of an image, or the folders are VOC's."""
+        """Return True if VOC's XML has the name of an image, or the folders are VOC's."""
         folders = {folder.path.rpartition("/")[2].lower() for folder in tree.folders}
         if {"imagesets", "jpegimages"} <= folders:
             return True
@@ -328,7 +328,7 @@ class Voc(FolderFormat):
         return evidence.has(tree, self.name, about) or (bool(stems) and evidence.has(tree, self.name, in_folders))
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the images that have XML or are in a list; opens no image. Raises DatasetError, StorageError."""
+        """Add the images that have XML or are in a list; opens no image. Raises DatasetError, StorageError."""
         layout = find_layout(listing, tree)
         splits = dict(split_images(tree, layout))
         listing.splits = tuple(name for name in splits if name is not None)
@@ -347,15 +347,15 @@ class Voc(FolderFormat):
                 refuse(listing, path, Reason.MISPLACED, f"no list in {layout.lists} names it; add it to one")
 
     def image_path(self, output: Output) -> str:
-        """Below the folder of images; the split is part of the name, for two splits may have equal keys."""
+        """Return a path in the folder of images; the split is part of the name, because splits may share keys."""
         return f"JPEGImages/{_name(output)}.{_extension(output)}"
 
     def mask_path(self, output: Output) -> str:
-        """Under the same name."""
+        """Return the path of the same name in the folder of masks."""
         return f"SegmentationClass/{_name(output)}.png"
 
     def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
-        """Return its XML, unless it has no boxes. Raises RecordError if a name cannot stand in a list or in XML."""
+        """Return its XML, unless it has no boxes. Raises RecordError if a name does not fit into a list or XML."""
         name = _name(output)
         if _NAMELESS.search(name):
             detail = f"{keys.printable(name)!r} cannot be a line in a list of names; rename the image, or choose COCO"
@@ -366,7 +366,7 @@ class Voc(FolderFormat):
         return (WrittenFile(f"Annotations/{name}.xml", xml),)
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """A list of names for each split, if there are splits; the names of the masks' classes, if these have some."""
+        """Yield a list of names for each split, and the names of the masks' classes if they have some."""
         for split, some in groupby(outputs(), key=lambda output: output.split):
             if split is not None:
                 yield StreamedFile(f"ImageSets/Main/{split}.txt", (f"{_name(output)}\n".encode() for output in some))
@@ -378,10 +378,13 @@ class Voc(FolderFormat):
 
 
 def _label_map(classes: Iterable[str]) -> bytes:
-    """CVAT's lines without colours: masks are written as indices. Raises DatasetError if a name has no place there."""
+    """Return CVAT's lines without colours, because masks hold indices.
+
+    Raises DatasetError if a name does not fit into a line.
+    """
     for name in classes:
         if name != name.strip() or ":" in name or len(name.splitlines()) != 1:
-            raise DatasetError(f"class {name!r} cannot stand in a line of {_COLOURS[0]}; rename it")
+            raise DatasetError(f"class {name!r} cannot be in a line of {_COLOURS[0]}; rename it")
     return "".join(["# label:color_rgb:parts:actions\n", *(f"{name}:::\n" for name in classes)]).encode()
 
 
@@ -390,18 +393,18 @@ def _name(output: Output) -> str:
 
 
 def _extension(output: Output) -> str:
-    """That of the image; where the key has it already, once more: XML goes by the name less its extension."""
+    """Return the image's extension, also if the key includes it: names in XML and lists lack the last extension."""
     return output.extension or keys.extension(output.key).removeprefix(".")
 
 
 def _survey(files: Tree, xmls: Iterable[str]) -> tuple[int, Counter[str]]:
-    """Return what the dataset counts pixels from (0 if a box is below 1, else 1), and how much of it is left out."""
+    """Return the origin of pixel coordinates (0 if a box is below 1, else 1), and counts of left-out elements."""
     origin, lost = 1, Counter[str]()
     for path in xmls:
         try:
             data = files.read_bytes(path, max_bytes=MAX_BYTES)
         except ValueError:
-            continue  # the record will be refused for it
+            continue  # the record is refused later
         if origin and counts_from_0(data):
             origin = 0
         lost += num_lost(data)
@@ -439,7 +442,7 @@ def _add_split(
         place = None if mask is None else MaskPlace(mask)
         if xml is not None:
             return Described(annotate=partial(_annotations, files, xml, origin), mask=place, named=named)
-        problem = "no annotations: there is no XML file of this name; write one, without objects where there are none"
+        problem = "no annotations: there is no XML file of this name; write one, without objects if the image has none"
         return Described(mask=place, named=named, problem=problem if has_xml else None)
 
     add_images(listing, goes_by, split, describe)

@@ -1,15 +1,15 @@
-"""One image's XML, as PASCAL VOC's devkit and the tools after it write it, to annotations and back.
+"""One image's XML, as PASCAL VOC's devkit and later tools write it, to annotations and back.
 
 **Coordinates.** In VOC's own files a box is its first and last pixel, counted from 1: ``xmin`` 1 to ``xmax`` 640 is the
-whole of 640 pixels. So they are read (``x_min = xmin - 1``, ``x_max = xmax``), and so they are always written, as whole
-numbers: each edge goes to the nearest pixel's, half a pixel away at most, and a box that is thinner than that becomes
-one pixel wide. Tools that count from 0 write the edges themselves; a dataset in which any ``xmin`` or ``ymin`` lies
-below 1 cannot count from 1, and all of it is read that way (``counts_from_0``).
+whole of 640 pixels. They are read that way (``x_min = xmin - 1``, ``x_max = xmax``) and always written that way, as
+whole numbers. Each edge moves to the nearest pixel's, by at most half a pixel, and a box that is thinner becomes one
+pixel wide. Tools that count from 0 write the edges themselves. If any ``xmin`` or ``ymin`` of a dataset is below 1, it
+cannot count from 1, and all of it is read from 0 (``counts_from_0``).
 
-**What is carried along.** ``difficult``, ``truncated``, ``occluded``, ``pose`` and every other member of an object that
-holds plain text become the box's attributes (whole numbers and decimals as numbers), and are written back; ``actions``
-too. Parts, points and polygons of an object that has a box are left out (``num_lost``): they have places in the image,
-which would be wrong as soon as it moves.
+**Other members.** ``difficult``, ``truncated``, ``occluded``, ``pose`` and every other member of an object that holds
+plain text become the box's attributes (whole numbers and decimals as numbers), and are written back; so is ``actions``.
+Parts, points and polygons of an object with a box are left out (``num_lost``), because their positions would be wrong
+as soon as the image moves.
 """
 
 import html
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.etree.ElementTree import (
-    Element,  # the classes only: what reads is defusedxml
+    Element,  # the classes only: the parser is defusedxml's
     ParseError,
 )
 
@@ -33,7 +33,7 @@ from augment.samples.annotations import Annotations, Corners
 from augment.validation import quoted
 
 MAX_BYTES = 4 * 2**20
-"""Of one XML file; an object takes some 300 bytes."""
+"""Largest size of an XML file; an object takes some 300 bytes."""
 
 _LEAST = re.compile(
     rb"<[xy]min>\s{0,40}([-+]?(?:\d{1,20}\.?\d{0,40}|\.\d{1,40}))\s{0,40}<"
@@ -43,7 +43,7 @@ _MOST_DIGITS = 32
 _WHOLE = re.compile(r"[-+]?\d{1,15}")
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 has no way to write (section 2.2)."""
+"""Characters that XML 1.0 cannot express (section 2.2)."""
 
 _LOST = re.compile(rb"<(part|point|polygon|polyline|keypoints?)[\s>]")
 _OTHER_SHAPES = {
@@ -52,7 +52,7 @@ _OTHER_SHAPES = {
     "polyline": "a line",
     "point": "a point",
 }
-"""Elements that stand in an object in place of its box."""
+"""Elements that an object has in place of its box."""
 
 _FIRST = ("pose", "truncated", "occluded", "difficult")
 _USUAL: Mapping[str, object] = {"pose": "Unspecified", "truncated": 0, "difficult": 0}
@@ -60,33 +60,33 @@ _NO_ATTRIBUTES = frozenset({"name", "bndbox", "actions"})
 
 
 def counts_from_0(data: bytes) -> bool:
-    """Whether a box in this file lies below 1; looks for its numbers only."""
+    """True if a box in this file is below 1; searches for its numbers only."""
     return any(float(number) < 1 for number in _LEAST.findall(data))
 
 
 def num_lost(data: bytes) -> Counter[str]:
-    """Count the elements that are left out, by their names; looks for their tags only."""
+    """Count the elements that are left out, by name; searches for their tags only."""
     return Counter(tag.decode() for tag in _LOST.findall(data))
 
 
 def file_name(data: bytes) -> str | None:
-    """Return the last part of the path in ``<path>`` or ``<filename>``, or None if there is none."""
+    """Return the last part of the path in ``<path>`` or ``<filename>``, or None."""
     match = _FILE_NAME.search(data)
     return None if match is None else html.unescape(match[1].decode(errors="replace")).strip() or None
 
 
 def parse(data: bytes, height: int, width: int, *, origin: int) -> Annotations:
-    """Read one file, which must be about an image of this size; ``origin`` is what it counts pixels from, 0 or 1.
+    """Read one file, which must be about an image of this size; ``origin`` is 0 or 1, the number of the first pixel.
 
-    Raises ValueError that says what is wrong.
+    Raises ValueError with the problem.
     """
     try:
         root = fromstring(data, forbid_dtd=True)
     except ParseError as error:
         raise ValueError(f"not XML: {error}") from error
     except DefusedXmlException as error:
-        raise ValueError("not XML: it declares a document type or entities, which no annotation needs") from error
-    except (ValueError, LookupError) as error:  # of an encoding that is unknown, or more than a byte wide
+        raise ValueError("not XML: it declares a document type or entities, which annotations do not need") from error
+    except (ValueError, LookupError) as error:  # an encoding that is unknown, or more than a byte wide
         raise ValueError(f"not XML: {error}") from error
     if root.tag != "annotation":
         raise ValueError(f"not XML of VOC: the outermost element is <{root.tag[:40]}>, not <annotation>")
@@ -106,7 +106,7 @@ def parse(data: bytes, height: int, width: int, *, origin: int) -> Annotations:
 
 
 def write(output: Output, *, file_name: str) -> bytes:
-    """The XML of one image. Raises RecordError where a text in it cannot be written as XML."""
+    """Return the XML of one image. Raises RecordError if a text in it cannot be written as XML."""
     text = "".join(_lines(output, file_name))
     if illegal := _ILLEGAL.search(text):
         detail = f"U+{ord(illegal[0]):04X} in a name or a class cannot be written as XML; rename it, or choose COCO"
@@ -119,9 +119,9 @@ def _check_size(root: Element, height: int, width: int) -> None:
     if size is None:
         return
     said = tuple(_number(size, name, "size") for name in ("width", "height"))
-    if said not in ((0.0, 0.0), (width, height)):  # zeros are what tools write that do not know
+    if said not in ((0.0, 0.0), (width, height)):  # tools that do not know the size write zeros
         found = f"the upright image is {width} x {height}"
-        raise ValueError(f"image of another size: the XML says {said[0]:g} x {said[1]:g}, {found}")
+        raise ValueError(f"image of another size: the XML has {said[0]:g} x {said[1]:g}, {found}")
 
 
 def _box(element: Element, i: int, origin: int) -> Corners:
@@ -198,7 +198,7 @@ def _lines(output: Output, file_name: str) -> Iterator[str]:
 
 
 def _written(attributes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Attributes that are plain text and whose names an element can have, the usual ones first."""
+    """Yield the attributes that are plain text and have a valid element name, the usual ones first."""
     names = [name for name in _FIRST if name in attributes]
     names += sorted(name for name in attributes if name not in _FIRST)
     for name in names:
@@ -210,14 +210,14 @@ def _written(attributes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def pixels(box: Corners, height: int, width: int) -> tuple[int, int, int, int]:
-    """The first and last pixel of a box, counted from 1."""
+    """Return the first and last pixel of a box, counted from 1."""
     first_x, last_x = _between(box[0], box[2], width)
     first_y, last_y = _between(box[1], box[3], height)
     return first_x, first_y, last_x, last_y
 
 
 def _between(low: float, high: float, length: int) -> tuple[int, int]:
-    """The first and last pixel between two edges of pixels; at least one."""
+    """Return the first and last pixel between two edges of pixels; at least one."""
     first, last = math.floor(low + 0.5) + 1, math.floor(high + 0.5)
     if first > last:
         first = last = math.floor((low + high) / 2) + 1

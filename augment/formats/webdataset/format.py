@@ -8,14 +8,14 @@ The base name is a member's path up to the first dot of its last part; the rest 
     {name}.txt          a text, which goes into ``extra`` as ``txt``
     {name}.mask.png     its mask: ``mask``, ``seg`` or ``segmentation``, as PNG, TIFF, BMP or GIF
 
-Other members are left out; their number by kind is in the summary's ``details``. A member that is no plain file, leads
-out of the tar (``../x``, ``/x``) or is there twice is refused by name. Shards, their splits and the names of records
-are described in ``shards``. The names of classes are read from ``dataset_info.json`` in the root (``classes``, or a
-``ClassLabel`` of ``features``), else from ``classes.txt``, one a line.
+Other members are left out; their number by kind is in the summary's ``details``. A member is refused by name if it is
+not a plain file, leads out of the tar (``../x``, ``/x``) or occurs twice. See ``shards`` for the shards, their splits
+and the names of records. The names of classes are read from ``dataset_info.json`` in the root (``classes``, or a
+``ClassLabel`` of ``features``), or else from ``classes.txt``, one a line.
 
 Written tars are ustar (POSIX.1-1988; pax if a name is too long for it), without time or owner. A dot in the last part
-of a key, where readers would cut the name, is written as ``%2E``; a first part like ``__x__``, which they would skip,
-as ``%5F_x__``; what looks like one of these has ``%25`` for its percent sign.
+of a key, where readers would cut the name, is written as ``%2E``. A first part like ``__x__``, which they would skip,
+is written as ``%5F_x__``. Text that looks like one of these has ``%25`` for its percent sign.
 """
 
 import functools
@@ -54,7 +54,7 @@ _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def tar(members: Iterable[tuple[str, bytes]]) -> bytes:
-    """A tar of these names and contents, in this order, with its end."""
+    """Return a tar of these names and contents, in this order, with its end."""
     pieces: list[bytes] = []
     for name, content in members:
         header = tarfile.TarInfo(name)
@@ -81,13 +81,13 @@ class WebDataset(ShardFormat):
     writes = frozenset({"label", "labels", "mask", "boxes", "instance_masks", "keypoints"})
 
     def recognise(self, tree: Tree) -> bool:
-        """Return True if there are tars, and no image beside them."""
+        """Return True if there are tars, and no separate images."""
         return shards.recognise(tree, ".tar")
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
         """Read the headers of all shards, and the members that name classes.
 
-        Raises DatasetError if a file is not a shard or was cut, the splits are ambiguous or there are more than
+        Raises DatasetError if a file is not a shard or is truncated, the splits are ambiguous or there are more than
         ``max_files`` samples; StorageError.
         """
         root = tree.root
@@ -118,14 +118,14 @@ class WebDataset(ShardFormat):
         listing.details = {"left_out": dict(left_out)} if left_out else {}
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """``dataset_info.json``: the names of classes, whose indices the shards hold, of keypoints and of splits."""
+        """Yield ``dataset_info.json``: names of classes (the shards hold their indices), of keypoints and of splits."""
         yield shards.info_file(whole)
 
     def pack(self, outputs: Sequence[Packed], whole: OutputDataset, *, split: str | None, index: int) -> WrittenFile:
         """Pack ``{split}-{index:06d}.tar`` or ``shard-{index:06d}.tar``: image, ``.cls``, ``.json`` and mask of each.
 
-        Samples of a dataset with classes all have a ``.cls``, which is -1 where an image has none, and all have a
-        ``.json``: readers ask every sample for the same members.
+        Samples of a dataset with classes all have a ``.cls``, which is -1 for an image without a class, and all have a
+        ``.json``: readers expect the same members in every sample.
         """
         classes = {name: i for i, name in enumerate(whole.classes)}
         data = tar(member for packed in outputs for member in _members(packed, whole, classes))
@@ -149,7 +149,7 @@ def _named(shard: ShardFile, refused: RefusedPath) -> RefusedPath:
 
 
 def _note_names(names: NamesInUse, samples: Samples) -> None:
-    """Take in what a shard names; its .json members are read only where something is not listed."""
+    """Collect the names in a shard; its .json members are read only if something is not listed."""
     for value in samples.values:
         if value is not None:
             names.values.note(value)
@@ -159,11 +159,11 @@ def _note_names(names: NamesInUse, samples: Samples) -> None:
             if text is not None and HAS_NAMES.search(text):
                 names.note(parsed(text, "its .json"))
         except ValueError:
-            continue  # it is told when the record is examined
+            continue  # reported when the record is examined
 
 
 def _described(shard: ShardFile, samples: Samples, names: NamesInUse, name: Callable[[int], str], i: int) -> Described:
-    """Return what is known of sample ``i`` of a shard."""
+    """Return the description of sample ``i`` of a shard."""
     class_name, problem = None, samples.problems.get(i)
     if problem is None:
         class_name, problem = names.values.name_or_problem(samples.values[i])

@@ -1,7 +1,7 @@
-"""The samples of one tar shard: which of its members belong together, and where each lies.
+"""Samples of one tar shard: their members and the positions of these.
 
-Of a sample are kept the name of its image, its class, and the places of its members: some 150 bytes; what its members
-say is read when it is asked for.
+A sample keeps the name of its image, its class, and the positions of its members: some 150 bytes. The content of
+members is read on request.
 """
 
 import re
@@ -18,13 +18,13 @@ from augment.formats.webdataset import tar_index
 from augment.formats.webdataset.tar_index import Member
 
 TEXT_MAX_BYTES = 2**24
-"""Of a .json or .txt member; a .json may hold polygons."""
+"""Largest size of a .json or .txt member; a .json may hold polygons."""
 
 NAME_MAX_BYTES = 4096
-"""The longest path of Linux."""
+"""Length of the longest path in Linux."""
 
 CLASS_MAX_BYTES = 1024
-"""Of a .cls member."""
+"""Largest size of a .cls member."""
 
 IMAGES = shards.IMAGES | {"img", "image"}
 MASKS = frozenset(
@@ -39,15 +39,15 @@ _ESCAPED = re.compile(r"%2E|%25(?=2E|25)")
 _ESCAPED_READER = re.compile(r"%((?:25)*)5F_[^/]*__/")
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
 _OF_READER = re.compile(r"__[^/]*__(/|$)")
-"""What the ``webdataset`` package keeps for itself, at the start of a name."""
+"""Beginning of a name that the ``webdataset`` package reserves."""
 
 
 @dataclass(slots=True)
 class Samples:
-    """What one shard holds. Sample ``i`` has the image ``members[i]``; its key in here is ``key(members[i])``.
+    """Content of one shard. Sample ``i`` has the image ``members[i]``; its key in the shard is ``key(members[i])``.
 
-    ``values`` are the classes as they are written: an index, a name or None. ``problems`` tell, for a place, why the
-    sample cannot be used. ``left_out`` counts members by what follows the base name.
+    ``values`` are the classes as written: an index, a name or None. ``problems`` maps an index to the reason why the
+    sample cannot be used. ``left_out`` counts members by their suffix.
     """
 
     path: Path
@@ -60,22 +60,22 @@ class Samples:
     places: "array[int]" = field(default_factory=lambda: array("q"))
 
     def part(self, i: int, role: str) -> FileSlice | None:
-        """Where the sample's ``image``, ``mask``, ``json`` or ``txt`` lies."""
+        """Return the position of the sample's ``image``, ``mask``, ``json`` or ``txt``, or None."""
         at = 2 * (len(_ROLES) * i + _ROLES.index(role))
         offset, size_bytes = self.places[at : at + 2]
         return FileSlice(offset, size_bytes) if offset >= 0 else None
 
     def text(self, i: int, role: str) -> str | None:
-        """A member's text, or None where there is none. ValueError says why it cannot be had."""
+        """Return a member's text, or None if it is missing. Raises ValueError if it cannot be read."""
         part = self.part(i, role)
         return None if part is None else self.read_text(part, f"its .{role}", TEXT_MAX_BYTES)
 
     def leave_out(self, kind: str) -> None:
-        """Count a member that is not used, by what follows its base name."""
+        """Count an unused member by its suffix."""
         self.left_out[kind if kind in self.left_out or len(self.left_out) < _KINDS_COUNTED else "others"] += 1
 
     def read_text(self, part: FileSlice, what: str, limit: int) -> str:
-        """A part of the shard as UTF-8; ``what`` is what messages call it. Raises as ``text``."""
+        """Return a part of the shard decoded as UTF-8; messages call it ``what``. Raises as ``text`` does."""
         size_bytes = part.size_bytes or 0
         if size_bytes > limit:
             raise ValueError(f"not readable: {what} has {size_bytes} bytes, of {limit} allowed; shorten it")
@@ -83,7 +83,7 @@ class Samples:
             return ""
         content = read.read_part(self.path, part.offset, size_bytes=size_bytes)
         if len(content.data) != size_bytes or content.status.packed != self.status:
-            raise ValueError(f"not readable: {what} was written to while it was read; scan the dataset again")
+            raise ValueError(f"not readable: {what} was written to during the read; scan the dataset again")
         try:
             return content.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -91,7 +91,7 @@ class Samples:
 
 
 def key(member: str) -> str:
-    """The key of the sample that a member belongs to, less its shard: its base name."""
+    """Return the key of a member's sample, relative to its shard: its base name."""
     above, slash, last = member.rpartition("/")
     above += slash
     if (match := _ESCAPED_READER.match(above)) is not None:
@@ -100,7 +100,7 @@ def key(member: str) -> str:
 
 
 def base_name(name: str) -> str:
-    """What ``key`` makes this name of: readers cut the last part at a dot, and pass over ``__x__/``."""
+    """Return the base name from which ``key`` gives this name: readers cut at a dot, and skip ``__x__/``."""
     above, slash, last = name.rpartition("/")
     above += slash
     if _ESCAPED_READER.match(above):
@@ -111,7 +111,7 @@ def base_name(name: str) -> str:
 
 
 def suffix(member: str) -> str:
-    """What follows the base name, in lower case and without the dot between."""
+    """Return the rest after the base name, in lower case and without the dot between."""
     return member.rpartition("/")[2].partition(".")[2].lower()
 
 
@@ -136,7 +136,7 @@ def read_shard(path: Path) -> Samples:
 
 
 def _name(samples: Samples, member: Member) -> str | None:
-    """The member's path without empty parts; None where it is refused or none of ours."""
+    """Return the member's path without empty parts, or None if it is refused or not part of a sample."""
     name = member.name.decode(errors="surrogateescape")
     if member.kind == "a folder" or name.rpartition("/")[2].startswith(".") or _OF_READER.match(name):
         return None
@@ -158,16 +158,16 @@ def _problem(name: str, parts: list[str], member: Member) -> str | None:
     if name.startswith("/") or ".." in parts:
         return "its name leads out of the tar; rename it"
     if len(member.name) > NAME_MAX_BYTES:
-        return f"its name has {len(member.name)} bytes, of {NAME_MAX_BYTES} that a path has; shorten it"
+        return f"its name has {len(member.name)} bytes, of {NAME_MAX_BYTES} allowed; shorten it"
     if "\0" in name:
         return "its name holds a NUL; rename it"
     if member.kind is not None:
-        return f"it is {member.kind}, not a file; write the tar with what it stands for"
+        return f"it is {member.kind}, not a file; write the tar with the file itself"
     return None
 
 
 def _add(samples: Samples, group: dict[str, tuple[str, FileSlice]]) -> str | None:
-    """Add the sample of these members, by what follows its base name; why there is none, where there is none."""
+    """Add the sample of these members, which are by suffix. Return the problem if it has no usable image."""
     images = [kind for kind in group if kind in IMAGES]
     images = images or [kind for kind in group if kind.rpartition(".")[2] in IMAGES and kind not in MASKS]
     if not images:

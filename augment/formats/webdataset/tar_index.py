@@ -1,8 +1,8 @@
-"""The members of a tar: names, places and sizes, from its headers alone; nothing is unpacked.
+"""Members of a tar: names, positions and sizes, from its headers alone; nothing is unpacked.
 
-Read are ustar (POSIX.1-1988), pax (POSIX.1-2001) and GNU tar's own format, with long names and sizes in base 256.
+Supported are ustar (POSIX.1-1988), pax (POSIX.1-2001) and GNU tar's own format, with long names and sizes in base 256.
 Python's ``tarfile`` is not used: it recurses into chains of headers, takes negative sizes, and reads headers of any
-length into memory. What is no plain file is named for what it is; what no tar can hold is an error.
+length into memory. A member that is not a plain file has its kind; impossible values are an error.
 """
 
 import os
@@ -16,12 +16,12 @@ from augment.validation import quoted
 
 BLOCK = 512
 EXTENSION_MAX_BYTES = 2**20
-"""A header that extends the next one holds names and a few numbers; the longest path of Linux has 4,096 bytes."""
+"""Largest size of a header that extends the next one. It holds names of up to 4,096 bytes and a few numbers."""
 
 _WINDOW = 2**14
-"""Bytes that are read at a time while headers lie close together."""
+"""Number of bytes that are read at a time while headers are close together."""
 _END_MAX_BYTES = 2**20
-"""How far behind the end other data is looked for; tar fills up to 10 kB."""
+"""Distance after the end within which other data is an error; tar pads up to 10 kB."""
 
 _FILES = frozenset({b"0", b"\0", b"7"})
 _EMPTY = {
@@ -37,12 +37,12 @@ _PAX_RECORD = re.compile(rb"([0-9]{1,7}) ([^=\n]+)=")
 
 
 class TarError(Exception):
-    """The file is no tar, was cut, or says what cannot be; the message ends with the remedy."""
+    """Error of a file that is not a tar, is truncated, or has impossible values; the message ends with the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member. ``name`` is as the tar has it; ``kind`` says what it is where it is no plain file."""
+    """One member. ``name`` is as in the tar; ``kind`` is None for a plain file."""
 
     name: bytes
     offset: int
@@ -52,7 +52,7 @@ class Member:
 
 @dataclass(slots=True)
 class _Extension:
-    """What headers before a member's own say of it."""
+    """Values of a member from the headers before its own."""
 
     name: bytes | None = None
     size_bytes: int | None = None
@@ -60,7 +60,7 @@ class _Extension:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Each member in the order of the tar; all are there only when the iteration ends well.
+    """Yield each member in the order of the tar; they are complete only if the iteration ends without an error.
 
     Raises TarError, NotAFileError, OSError.
     """
@@ -71,7 +71,7 @@ def members(path: Path) -> Iterator[Member]:
         yield from _Walk(descriptor, before.st_size).members()
         after = os.fstat(descriptor)
         if seen_files.packed(before) != seen_files.packed(after):
-            raise TarError("was written to while it was read; scan the dataset again")
+            raise TarError("was written to during the read; scan the dataset again")
     finally:
         os.close(descriptor)
 
@@ -100,10 +100,10 @@ class _Walk:
             yield self._member(header, kind, size_bytes, extension)
             extension = _Extension()
         if extension != _Extension():
-            raise TarError(f"ends at byte {self._at} behind a header that belongs to a member: {_CUT}")
+            raise TarError(f"ends at byte {self._at} after a header that belongs to a member: {_CUT}")
 
     def _header(self) -> bytes | None:
-        """The next header; None at the end of the tar."""
+        """Return the next header, or None at the end of the tar."""
         header = self._bytes(self._at, BLOCK)
         if len(header) < BLOCK:
             raise TarError(f"ends at byte {self._size_bytes} without the empty blocks that close a tar: {_CUT}")
@@ -111,11 +111,13 @@ class _Walk:
             rest = self._bytes(self._at, _END_MAX_BYTES)
             if any(rest):
                 raise TarError(
-                    f"has more behind its end at byte {self._at}: join tars with `tar --concatenate`, not with `cat`"
+                    f"has more data after its end at byte {self._at}: join tars with `tar --concatenate`, not `cat`"
                 )
             return None
         if not _is_right(header, self._number(header[148:156])):
-            raise TarError(f"has no tar header at byte {self._at}: it is damaged, or no tar; fetch or write it again")
+            raise TarError(
+                f"has no tar header at byte {self._at}: it is damaged, or not a tar; fetch or write it again"
+            )
         self._at += BLOCK
         return header
 
@@ -154,8 +156,8 @@ class _Walk:
     def _content(self, size_bytes: int) -> bytes:
         if size_bytes > EXTENSION_MAX_BYTES:
             raise TarError(
-                f"has a header of {size_bytes} bytes at byte {self._at - BLOCK}, of {EXTENSION_MAX_BYTES} that are "
-                "read; write it again without extended attributes"
+                f"has a header of {size_bytes} bytes at byte {self._at - BLOCK}, of {EXTENSION_MAX_BYTES} "
+                "allowed; write it again without extended attributes"
             )
         start = self._at
         self._skip(size_bytes, b"of a long name")
@@ -174,7 +176,7 @@ class _Walk:
                     extension.size_bytes = int(value)
                 extension.sparse |= keyword.startswith(b"GNU.sparse.")
         elif kind == b"g" and any(keyword in {b"path", b"size"} for keyword, _ in self._pax(content)):
-            raise TarError(f"gives all members one name or size at byte {self._at}: it is damaged; write it again")
+            raise TarError(f"gives all members the same name or size at byte {self._at}: it is damaged; write it again")
 
     def _pax(self, content: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = 0
@@ -182,7 +184,7 @@ class _Walk:
             match = _PAX_RECORD.match(content, start)
             end = start + int(match[1]) if match is not None else 0
             if match is None or not match.end() < end <= len(content) or content[end - 1 : end] != b"\n":
-                raise TarError(f"has a pax header that is none before byte {self._at}: it is damaged; write it again")
+                raise TarError(f"has an invalid pax header before byte {self._at}: it is damaged; write it again")
             yield match[2], content[match.end() : end - 1]
             start = end
 
@@ -191,7 +193,7 @@ class _Walk:
             return int.from_bytes(field[1:], "big")
         digits = field.partition(b"\0")[0].strip(b" ")
         if digits.strip(b"01234567"):
-            raise TarError(f"has a number that is none ({field!r}) at byte {self._at}: it is damaged, or no tar")
+            raise TarError(f"has an invalid number ({field!r}) at byte {self._at}: it is damaged, or not a tar")
         return int(digits or b"0", 8)
 
     def _bytes(self, start: int, number: int) -> bytes:
@@ -203,11 +205,11 @@ class _Walk:
         return self._window[inside : inside + number]
 
 
-_CUT = "it was cut; fetch or write it again"
+_CUT = "it is truncated; fetch or write it again"
 
 
 def _is_right(header: bytes, checksum: int) -> bool:
-    """Whether the checksum is that of the header with blanks in its place; some old tars counted bytes with a sign."""
+    """True if the checksum is that of the header with blanks in its place; some old tars summed signed bytes."""
     unsigned = sum(header) - sum(header[148:156]) + 8 * ord(" ")
     return checksum == unsigned or checksum == unsigned - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
 

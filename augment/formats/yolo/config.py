@@ -1,7 +1,7 @@
-"""``data.yaml`` of a YOLO dataset, read strictly and written; or a file of names, as in darknet.
+"""Reading and writing ``data.yaml`` of a YOLO dataset, or a file of names as in darknet.
 
-Text becomes values as that of pipelines does (``pipelines/document.py``): a file of strangers names no code here and
-does not grow.
+It is parsed as strictly as pipelines are (``pipelines/document.py``): an untrusted file cannot name code and cannot
+expand.
 """
 
 import json
@@ -22,7 +22,7 @@ from augment.samples import annotations
 from augment.validation import quoted
 
 MAX_BYTES = 256 * 2**10
-"""Of one data.yaml; that of LVIS, with 1,203 names, has 30 kB. Reading as much takes some two seconds."""
+"""Largest size of a data.yaml, which takes some two seconds to read; that of LVIS, with 1,203 names, has 30 kB."""
 
 _MAX_NAMES_BYTES = 4 * 2**20
 _MOST_PLACES = 1000
@@ -39,10 +39,10 @@ _KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a dataset says of itself. ``places`` are the folders, lists and files of each split, as they are written.
+    """A dataset's description of itself. ``places`` are the folders, lists and files of each split, as written.
 
-    ``file`` is empty if no file does, and ``words`` are without classes then. ``base`` is what it says its own folder
-    is; ``outlines`` that its lines are outlines, whatever else they could be.
+    ``file`` is empty if there is no such file, and then ``words`` have no classes. ``base`` is the file's ``path`` of
+    the dataset; ``outlines`` is True if it declares its lines to be outlines.
     """
 
     file: str
@@ -54,12 +54,12 @@ class Config:
 
     @property
     def folder(self) -> str:
-        """The folder that the file lies in."""
+        """Folder of the file."""
         return self.file.rpartition("/")[0]
 
     @property
     def remedy(self) -> str:
-        """The file to write what is missing into."""
+        """File into which the missing entries should be written."""
         return self.file if self.file.lower().endswith((".yaml", ".yml")) else "a data.yaml"
 
 
@@ -68,7 +68,7 @@ def read_yaml(files: Tree, path: str) -> Config:
     try:
         root = document.parse(files.read_text(path, max_bytes=MAX_BYTES), limits=_LIMITS).root
         if not isinstance(root, Mapping):
-            raise ValueError("it is a mapping with the keys names, train and val")  # noqa: TRY004 - wrong is the file
+            raise ValueError("it must be a mapping with the keys names, train and val")  # noqa: TRY004 - the file is wrong
         classes = _names(root)
         details = _details(root)
         words = Words(classes, *_keypoints(root, details))
@@ -95,16 +95,16 @@ def read_names(files: Tree, path: str) -> Words:
 
 
 def of_output(classes: Sequence[str], keypoint_names: Sequence[str]) -> Words:
-    """What a dataset is written with."""
+    """Return the names with which a dataset is written."""
     return Words(tuple(classes) or (NO_CLASS,), tuple(keypoint_names))
 
 
 def written(
     words: Words, splits: Sequence[str | None], flip_idx: Sequence[int] | None, *, has_outlines: bool = False
 ) -> str:
-    """A data.yaml: paths are relative to it, names are in quotes as JSON has them.
+    """Return a data.yaml: paths are relative to it, names are quoted as in JSON.
 
-    With outlines it says so: where all of them have four points they would be taken for oriented boxes.
+    Outlines are declared, because a dataset whose outlines all have four points would be taken for oriented boxes.
     """
     lines = ["# read by Ultralytics and others; paths are relative to this file\n"]
     for key, split in _keys(splits).items():
@@ -124,7 +124,7 @@ def written(
 
 
 def mirrored(names: Sequence[str]) -> list[int] | None:
-    """Which keypoint each becomes in a mirror, by ``left`` and ``right`` in their names; None where none has a pair."""
+    """Return each keypoint's index after mirroring, by ``left`` and ``right`` in the names; None without pairs."""
     places = {name: i for i, name in enumerate(names)}
     flipped = [places.get(_other_side(name), i) for i, name in enumerate(names)]
     return flipped if flipped != list(range(len(names))) else None
@@ -154,13 +154,13 @@ def _yaml_key(key: str) -> str:
 
 
 def _yaml_text(text: str) -> str:
-    """Return the text as a string of JSON, which is one of YAML too, with everything escaped that one might refuse."""
+    """Return the text as a JSON string, which is also valid YAML; characters that a parser might refuse are escaped."""
     spelled = json.dumps(text, ensure_ascii=False)
     return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in spelled)
 
 
 def _is_split(key: object, value: object) -> bool:
-    """Keys with the name of a split, and those whose folder is called as they are, which is how others are written."""
+    """True for a key with the name of a split or of its own folder; other splits are written that way."""
     named = isinstance(key, str) and (key.lower() in SPLIT_NAMES or value == f"images/{key}")
     return named and value not in (None, "", [])
 
@@ -184,21 +184,21 @@ def _names(root: Mapping[Any, Any]) -> tuple[str, ...]:
     if isinstance(names, Mapping):
         by_number = {int(key) if _DIGITS.fullmatch(str(key)) else key: name for key, name in names.items()}
         if len(by_number) < len(names) or set(by_number) != set(range(len(names))):
-            raise ValueError(f"names are numbered from 0 without gaps; there are {quoted(list(names))}")
+            raise ValueError(f"names must be numbered from 0 without gaps, not {quoted(list(names))}")
         names = [by_number[i] for i in range(len(names))]
     if isinstance(names, str):
         names = _separated(names, number)
     if names is None and number is not None and 0 <= number <= MAX_BYTES:
         names = [f"class_{i}" for i in range(number)]  # as Ultralytics calls them
     if not isinstance(names, list) or not names:
-        raise ValueError("names is the list of the names of the classes, or a mapping of their numbers to them")
+        raise ValueError("names must be a list of class names, or a mapping from class numbers to names")
     if number is not None and number != len(names):
-        raise ValueError(f"nc is {number}, and there are {len(names)} names")
+        raise ValueError(f"nc is {number}, but there are {len(names)} names")
     return _distinct(names, "names")
 
 
 def _separated(names: str, number: int | None) -> list[str]:
-    """Return the names of a text with commas between them. A text without one is a name only if ``nc`` is 1."""
+    """Split a text of names at its commas. A text without commas is a name only if ``nc`` is 1."""
     is_one = "," not in names and number == 1 and not names.endswith((".txt", ".names"))
     if ("," not in names and not is_one) or set(names) & set("[]{}'\"\n"):
         raise ValueError(f"names is the text {quoted(names)}; write them as a list: [cat, dog]")
@@ -219,18 +219,18 @@ def _distinct(names: Sequence[object], what: str) -> tuple[str, ...]:
 def _details(root: Mapping[Any, Any]) -> dict[str, Any]:
     shape, flip, task = root.get("kpt_shape"), root.get("flip_idx"), root.get("task")
     if task == "obb":
-        raise ValueError("task is obb: oriented boxes are not read here; export them as outlines or as boxes")
+        raise ValueError("task is obb: oriented boxes cannot be read; export them as outlines or as boxes")
     if shape is None:
         if task == "pose" or flip is not None or root.get("kpt_names") is not None:
-            raise ValueError("kpt_shape is missing, by which keypoints are read; write kpt_shape: [number, 2 or 3]")
+            raise ValueError("kpt_shape is missing, which keypoints need; write kpt_shape: [number, 2 or 3]")
         return {}
     ok = isinstance(shape, list) and len(shape) == 2 and all(type(each) is int for each in shape)
     if not ok or not 1 <= shape[0] <= MAX_BYTES or shape[1] not in {2, 3}:
-        raise ValueError(f"kpt_shape is [number of keypoints, 2 or 3], not {quoted(shape)}")
+        raise ValueError(f"kpt_shape must be [number of keypoints, 2 or 3], not {quoted(shape)}")
     found: dict[str, Any] = {"kpt_shape": list(shape)}
     if flip is not None:
         if not isinstance(flip, list) or sorted(map(_index, flip)) != list(range(shape[0])):
-            raise ValueError(f"flip_idx names each of the {shape[0]} keypoints once, not {quoted(flip)}")
+            raise ValueError(f"flip_idx must name each of the {shape[0]} keypoints once, not {quoted(flip)}")
         found["flip_idx"] = list(flip)
     return found
 
@@ -250,21 +250,21 @@ def _keypoints(root: Mapping[Any, Any], details: Mapping[str, Any]) -> tuple[tup
     if names is None:
         return _by_sides(flip), columns
     if not isinstance(names, list) or len(names) != number:
-        raise ValueError(f"kpt_names are the {number} names of the keypoints, not {quoted(names)}")
+        raise ValueError(f"kpt_names must be the {number} names of the keypoints, not {quoted(names)}")
     found = _distinct(names, "kpt_names")
     if "flip_idx" in details and flip != (by_names := annotations.partners(found).tolist()):
         i = next(i for i, other in enumerate(flip) if other != by_names[i])
         raise ValueError(
-            f"flip_idx says that {found[i]!r} is {found[flip[i]]!r} in a mirror, kpt_names that it is "
-            f"{found[by_names[i]]!r}; name the two sides of a pair alike but for left and right, or leave out kpt_names"
+            f"flip_idx mirrors {found[i]!r} to {found[flip[i]]!r}, but by kpt_names it is {found[by_names[i]]!r}; let "
+            "the names of a pair differ only in left and right, or remove kpt_names"
         )
     return found, columns
 
 
 def _by_sides(flip: Sequence[int]) -> tuple[str, ...]:
-    """Names of keypoints that have none, by which a mirrored image exchanges what ``flip_idx`` does."""
+    """Return names for nameless keypoints, so that mirroring by name has the effect of ``flip_idx``."""
     if any(flip[other] != i for i, other in enumerate(flip)):
-        raise ValueError(f"flip_idx exchanges keypoints in pairs, which {quoted(list(flip))} does not")
+        raise ValueError(f"flip_idx must exchange keypoints in pairs, unlike {quoted(list(flip))}")
     return tuple(
         str(i) if other == i else f"left_{i}" if i < other else f"right_{other}" for i, other in enumerate(flip)
     )

@@ -1,24 +1,24 @@
-"""The YOLO format: one text file of lines an image, and a ``data.yaml`` with the names of classes and the splits.
+"""YOLO format: one text file of lines an image, and a ``data.yaml`` with the names of classes and the splits.
 
     data.yaml                      names, train, val, test; kpt_shape and flip_idx of poses
     images/train/{name}.jpg
     labels/train/{name}.txt        see ``labels``
 
-- **Places** of a split are folders (with all below), lists of images (``.txt``), or several of them, relative to
-  ``path`` of data.yaml where that is a folder in the dataset, else to data.yaml's own. ``../train/images``, as Roboflow
-  writes it from beside the folder, is looked for inside; so are the ends of paths that begin with the dataset's own
-  name or are another machine's, if all begin alike. A place outside of the dataset's folder is an error, one that
-  is not there is refused; so is an image in no place, or in those of two splits in the later one.
-- **Lines** of an image are where the last ``images`` on its way is replaced by ``labels`` and its extension by
-  ``.txt``. No file, or an empty one, says that nothing is in the image; a notice counts those without a file.
-- **Splits** are called as the keys: ``train``, ``val``, ``test``. Where ``train`` alone is given and its place does not
-  have the name of a split, there are no splits; so it is written.
+- **Places** of a split are folders (with all below), lists of images (``.txt``), or several of them. They are relative
+  to ``path`` of data.yaml if that is a folder in the dataset, or else to data.yaml's own folder. ``../train/images``,
+  as Roboflow writes it, is searched inside the dataset. Paths that begin with the dataset's own name or come from
+  another machine are searched by their ends, if all begin alike. A place outside the dataset's folder is an error, a
+  missing one is refused. An image in no place is refused, and so is an image of two splits in the later one.
+- **Lines** of an image are in the path with the last ``images`` replaced by ``labels`` and the extension by ``.txt``.
+  If the file is missing or empty, the image has no objects; a notice counts images without a file.
+- **Splits** are named by the keys: ``train``, ``val``, ``test``. If there is only ``train`` and its place does not have
+  the name of a split, the dataset has no splits; such a dataset is written that way.
 - **Darknet's layout**, without data.yaml: names in ``obj.names`` or ``classes.txt``, splits in ``obj.data`` or
-  ``train.txt`` and ``valid.txt``, else as for folders.
+  ``train.txt`` and ``valid.txt``, or else as for folders.
 - **Without names** classes are called by their numbers, with a notice, unless folders could be the classes.
-- **Oriented boxes**, and keypoints without ``kpt_shape``, look like outlines: ``labels.other_kind`` tells them by the
-  first files, and they are refused; ``task: segment`` in data.yaml says otherwise.
-- **Names** of keypoints are ``kpt_names`` of data.yaml where it has them, else ``0``, ``1`` … Poses and masks cannot be
+- **Oriented boxes**, and keypoints without ``kpt_shape``, look like outlines. ``labels.other_kind`` detects them in the
+  first files, and they are refused unless data.yaml has ``task: segment``.
+- **Names** of keypoints are ``kpt_names`` of data.yaml if it has them, or else ``0``, ``1`` … Poses and masks cannot be
   in one dataset.
 """
 
@@ -41,7 +41,7 @@ from augment.samples.annotations import Annotations
 
 _MAX_LABEL_BYTES = 16 * 2**20
 _LOOKED_AT = 200
-"""Files of lines that are looked at for oriented boxes and keypoints."""
+"""Number of files that are examined for oriented boxes and keypoints."""
 
 
 class Yolo(FolderFormat):
@@ -56,7 +56,7 @@ class Yolo(FolderFormat):
         return layout.recognise(tree)
 
     def find(self, tree: Tree, listing: Listing, *, max_files: int | None = None) -> None:
-        """List the images of all splits; opens none. Raises DatasetError, StorageError."""
+        """Add the images of all splits; opens none. Raises DatasetError, StorageError."""
         config = layout.config(tree)
         splits = layout.images(tree, config, listing)
         images = sorted({path for names in splits.values() for path in names})
@@ -84,27 +84,30 @@ class Yolo(FolderFormat):
             add_images(listing, own, split, partial(_describe, tree, config.words, own, problems))
         listing.read |= layout.label_files(tree) | layout.files_of_dataset(tree, config)
         for path in orphans:
-            detail = "no image: none has the name of these lines at the same place below a folder images; rename one"
+            detail = "no image: no image has the name of these lines at the same path in a folder images; rename one"
             refuse(listing, path, Reason.ANNOTATION, detail)
-        where = f"place that {config.file} names" if config.places else "folder of a split, and others are in one"
+        where = f"in a place that {config.file} names" if config.places else "in the folder of a split, as others are"
         for path in sorted(tree.images()):
             if path not in taken:
-                refuse(listing, path, Reason.MISPLACED, f"it is in no {where}")
+                refuse(listing, path, Reason.MISPLACED, f"it is not {where}")
         if num := len(set(without) - set(problems)):
             listing.notices.append(
                 f"{num:,} of {len(images):,} images have no file of lines, so they were read as images without objects"
             )
 
     def image_path(self, output: Output) -> str:
-        """Below ``images`` and the split. Lines go by the name less its extension, so that one is always added."""
+        """Return a path in ``images`` and the split.
+
+        An extension is always added, because the path of the lines lacks the last one.
+        """
         extension = output.extension or keys.extension(output.key).removeprefix(".")
         folder = "images" if output.split is None else f"images/{output.split}"
         return f"{folder}/{output.name}.{extension}"
 
     def sidecars(self, output: Output, whole: OutputDataset) -> Sequence[WrittenFile]:
-        """Its lines, none where nothing is in the image; no file where nothing is said about it.
+        """Return its lines: an empty file for an image without objects, no file for one without annotations.
 
-        Raises RecordError where YOLO cannot say it, OutputError where the dataset has both keypoints and masks.
+        Raises RecordError if YOLO cannot express it, OutputError if the dataset has both keypoints and masks.
         """
         if output.annotations.boxes is None and not output.annotations.keypoints:
             return ()
@@ -120,7 +123,7 @@ class Yolo(FolderFormat):
         return (WrittenFile(layout.label_path(self.image_path(output)), lines.encode()),)
 
     def closing(self, outputs: Callable[[], Iterator[Output]], whole: OutputDataset) -> Iterator[StreamedFile]:
-        """The data.yaml."""
+        """Yield the data.yaml."""
         splits = list(dict.fromkeys(output.split for output in outputs()))
         words = _words(whole)
         flip_idx = whole.details.get("flip_idx") if whole.source_format == self.name else None
@@ -133,7 +136,7 @@ def _words(whole: OutputDataset) -> Words:
     poses = "keypoints" in whole.targets
     if poses and "instance_masks" in whole.targets:
         raise OutputError(
-            "YOLO writes keypoints or masks of objects, not both, and this dataset has both; write it as COCO"
+            "YOLO has keypoints or masks of objects, not both, and this dataset has both; write it as COCO"
         )
     return config.of_output(whole.classes, whole.keypoint_names if poses else ())
 
@@ -157,7 +160,7 @@ def _lines(tree: Tree, path: str) -> str:
 
 
 def _texts(tree: Tree, images: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of each image that has some; those that cannot be read refuse their record later."""
+    """Yield the non-empty lines of images; unreadable ones refuse their record later."""
     for path in images:
         try:
             text = _lines(tree, path)
@@ -168,20 +171,23 @@ def _texts(tree: Tree, images: Sequence[str]) -> Iterator[str]:
 
 
 def _numbered(tree: Tree, config: Config, images: Sequence[str], orphans: Sequence[str], listing: Listing) -> Config:
-    """Return what is said of lines whose classes nobody named. DatasetError without lines, or if folders name them."""
+    """Return the configuration with numbers as names of classes.
+
+    Raises DatasetError if there are no lines, or if the folders may be the classes.
+    """
     root = keys.printable(str(tree.root))
     number = max(map(labels.num_classes, _texts(tree, images)), default=0)
     if not number:
-        told = f" ({keys.printable(orphans[0])} has the name of none below a folder images)" if orphans else ""
+        hint = f" ({keys.printable(orphans[0])} matches no image in a folder images)" if orphans else ""
         raise DatasetError(
             f"{root} has no data.yaml, no list of classes (classes.txt, obj.names) and no lines of boxes for "
-            f"its images{told}: add a data.yaml with the keys names, train and val"
+            f"its images{hint}: add a data.yaml with the keys names, train and val"
         )
     folders = layout.folders_of_classes(images)
     if len(folders) > 1:
         raise DatasetError(
-            f"{root} has boxes whose classes nobody named, in the folders {' and '.join(folders[:3])}, which could be "
-            "the classes: add a classes.txt or a data.yaml with the names, or read the folders alone "
+            f"{root} has boxes without names of classes, in the folders {' and '.join(folders[:3])}, which could be "
+            "the classes: add a classes.txt or a data.yaml with the names, or read only the folders "
             "(--format folder; for an expansion --from-format folder)"
         )
     called = "0" if number == 1 else f"0 to {number - 1}"
@@ -193,21 +199,21 @@ def _numbered(tree: Tree, config: Config, images: Sequence[str], orphans: Sequen
 
 
 def _lost_lines(images: Sequence[str], orphans: Collection[str]) -> dict[str, str]:
-    """Return why images cannot be read as images without objects: there are lines of their name somewhere else."""
+    """Return the problem of each image whose lines are at another path; it may not be read as one without objects."""
     by_name = {keys.without_extension(path.rpartition("/")[2]): path for path in orphans}
     problems = {}
     for path in images:
         name = path.rpartition("/")[2]
         if (orphan := by_name.get(keys.without_extension(name)) or by_name.get(name)) is not None:
             detail = (
-                f"its lines would be {keys.printable(layout.label_path(path))}, and there is {keys.printable(orphan)}"
+                f"its lines belong into {keys.printable(layout.label_path(path))}, but are in {keys.printable(orphan)}"
             )
             problems[path] = f"lines at another place: {detail}"
     return problems
 
 
 def _shared_lines(tree: Tree, images: Sequence[str]) -> dict[str, str]:
-    """Return why images cannot be read whose names differ by their extensions alone: the lines may be of either."""
+    """Return the problem of images whose names differ only by their extensions, so that the lines may be of either."""
     of: dict[str, list[str]] = {}
     for path in images:
         of.setdefault(layout.label_path(path), []).append(path)
@@ -220,14 +226,14 @@ def _shared_lines(tree: Tree, images: Sequence[str]) -> dict[str, str]:
 
 
 def _masks(tree: Tree, images: Sequence[str]) -> dict[str, str]:
-    """Return why images without lines are likely no images of the dataset."""
+    """Return the problem of images without lines that are probably masks."""
     without = {path for path in images if layout.label_path(path) not in tree.paths}
     found = evidence.masks_among(images) if without else ()
     return {each.path: f"mask: {each.why}; ignore such files (--ignore)" for each in found if each.path in without}
 
 
 def _check_kind(tree: Tree, config: Config, images: Sequence[str]) -> None:
-    """Raise DatasetError if lines are of another kind than those that are read here."""
+    """Raise DatasetError if lines are of a kind that cannot be read."""
     if config.outlines or config.words.keypoint_names:
         return
     first = islice(_texts(tree, images), _LOOKED_AT)

@@ -2,22 +2,22 @@
 
     class x y w h                      a box: its centre and size, as shares of the image's width and height
     class x1 y1 x2 y2 x3 y3 …          an object's outline, of three or more points (its box is around them)
-    class x y w h px1 py1 [v1] …       a box and its keypoints, where data.yaml says their number (``kpt_shape``)
+    class x y w h px1 py1 [v1] …       a box and its keypoints, if data.yaml has their number (``kpt_shape``)
 
-- **By the number of columns** each line is told to be one or the other; a file may hold both. Six columns are a box and
-  how sure a detector was of it: such a file holds predictions, which nobody should train on by accident, and is
-  refused. Lines of oriented boxes, and of keypoints whose number nobody said, look like outlines: ``other_kind`` tells
-  them apart by all lines together.
-- **Coordinates.** Edges of boxes and points of outlines are shares of the image between the edges of its pixels;
-  keypoints are COCO's, divided by width and height, as everybody does. Shares are written with ten decimals and read
-  to a hundred-thousandth of a pixel, so that such numbers come back as they were on images of up to 65,535 pixels.
-- **Keypoints** of two columns are visible, unless they are 0 0 or negative, which is how they are told to be missing;
-  with a third it is COCO's visibility. Written are always three. A point outside of the image, which YOLO cannot say,
-  is written as missing; one in the outer half of a pixel at the edge, whose share would be negative, moves to 0.
+- **The number of columns** determines the kind of each line; a file may hold several. Six columns are a box and a
+  detector's confidence: such a file holds predictions, which must not be trained on by accident, and is refused. Lines
+  of oriented boxes, and of keypoints of unknown number, look like outlines; ``other_kind`` detects them from all lines
+  together.
+- **Coordinates.** Edges of boxes and points of outlines are shares of the image, measured at the edges of pixels.
+  Keypoints are COCO's, divided by width and height, as in all other tools. Shares are written with ten decimals and
+  read to a hundred-thousandth of a pixel, so that such numbers are kept exactly on images of up to 65,535 pixels.
+- **Keypoints** with two columns are visible, unless they are 0 0 or negative, which means missing. A third column is
+  COCO's visibility. Three are always written. A point outside the image, which YOLO cannot express, is written as
+  missing. One in the outer half of a pixel at the edge, whose share would be negative, moves to 0.
 - **Masks** are written as outlines along the edges of pixels (see ``mask_outline``). An object in several parts or with
-  holes becomes one outline, whose pieces hang together by lines without width. An object without a mask, among others
-  that have one, is written as the rectangle of its box: readers take a file to hold outlines or boxes, not both. One
-  whose mask is empty is left out: nothing of it is to be seen.
+  holes becomes one outline, whose pieces are connected by lines without width. An object without a mask, among others
+  that have one, is written as the rectangle of its box, because readers expect a file of outlines or of boxes, not
+  both. An object with an empty mask is left out, because nothing of it is visible.
 """
 
 import math
@@ -33,17 +33,17 @@ from augment.validation import quoted
 _SHARE_DECIMALS = 10
 _BOX, _SURE, _ORIENTED = 5, 6, 9
 _MOST = 0.9
-"""Of boxes that lie in the image, and of keypoints that lie in their box: tools round, and people are careless."""
+"""Least share of boxes inside the image, and of keypoints inside their box: tools round, and people are careless."""
 
 MAX_CLASSES = 100_000
-"""Classes that have no names; a larger number is taken for a mistake."""
+"""Largest number of classes without names; a larger number is taken for a mistake."""
 
 _HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a dataset says of its lines: the names of classes and keypoints, and the columns of each keypoint (2, 3)."""
+    """Names of classes and keypoints in a dataset's lines, and the number of columns of each keypoint (2 or 3)."""
 
     classes: tuple[str, ...]
     keypoint_names: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Words:
 
 
 def parse(text: str, words: Words, *, height: int, width: int) -> Annotations:
-    """Read the lines about an image of this size. Raises ValueError that says which line is wrong, and why."""
+    """Read the lines about an image of this size. Raises ValueError with the line and the problem."""
     boxes: list[Corners] = []
     labels: list[str] = []
     outlines: list[Polygons | None] = []
@@ -66,7 +66,7 @@ def parse(text: str, words: Words, *, height: int, width: int) -> Annotations:
         if words.keypoint_names:
             wanted = _BOX + len(words.keypoint_names) * words.columns
             if len(columns) != wanted:
-                found = f"line {number} has {len(columns)}, and {wanted} by the kpt_shape of data.yaml"
+                found = f"line {number} has {len(columns)}, but {wanted} by the kpt_shape of data.yaml"
                 raise ValueError(f"number of columns: {found}")
             _add_keypoints(points, visibility, shares[4:], words, (height, width))
             shares = shares[:4]
@@ -91,25 +91,25 @@ def parse(text: str, words: Words, *, height: int, width: int) -> Annotations:
 
 
 def num_classes(text: str) -> int:
-    """Return the number of classes by the numbers that lines begin with; what is none is told when it is parsed."""
+    """Return the largest class number in the lines plus 1; invalid numbers are reported when the line is parsed."""
     found = (decimal(line.split(maxsplit=1)[0]) for line in text.splitlines() if line.strip())
     return max((int(value) + 1 for value in found if 0 <= value < MAX_CLASSES), default=0)
 
 
 def other_kind(lines: Sequence[Sequence[str]]) -> str | None:
-    """Return what lines are, by their columns, if they are likely no outlines: with the key that would say so; or None.
+    """Return a description of lines that are probably not outlines, with the missing key, or None.
 
-    Outlines have any number of points, while oriented boxes have 9 columns and poses 5 and 2 or 3 for each keypoint,
-    which follow a box that lies in the image. Visibilities, of 0, 1 or 2, tell poses also among boxes.
+    Outlines have any number of points. Oriented boxes have 9 columns. Poses have 5, and 2 or 3 for each keypoint, after
+    a box inside the image; visibilities of 0, 1 or 2 identify poses even among boxes.
     """
     if {len(columns) for columns in lines} == {_ORIENTED}:
-        return "9 columns, as oriented boxes have, which are not read here (2 keypoints would need kpt_shape: [2, 2])"
+        return "9 columns, as oriented boxes have, which cannot be read (2 keypoints would need kpt_shape: [2, 2])"
     longer = [[decimal(column) for column in columns[1:]] for columns in lines if len(columns) > _SURE]
     lengths = {len(shares) for shares in longer}
     if len(lengths) != 1 or sum(map(_is_box_inside, longer)) < _MOST * len(longer):
         return None
     rest = lengths.pop() - 4
-    missing = "columns, as keypoints have, and nothing says how many: write kpt_shape: [{}, {}] into data.yaml"
+    missing = "columns, as keypoints have, but their number is missing: write kpt_shape: [{}, {}] into data.yaml"
     if rest % 3 == 0 and all(share in {0, 1, 2} for shares in longer for share in shares[6::3]):
         return f"{rest + _BOX} {missing.format(rest // 3, 3)}"
     if rest % 2 == 0 and len(longer) == len(lines):
@@ -126,13 +126,16 @@ def _is_box_inside(shares: Sequence[float]) -> bool:
 
 
 def _is_in_box(shares: Sequence[float], i: int) -> bool:
-    """True if the point that begins at ``i`` is in the box before it, or little outside."""
+    """True if the point that begins at ``i`` is in the box before it, or slightly outside."""
     x, y, across, down = shares[:4]
     return abs(shares[i] - x) <= 0.55 * across and abs(shares[i + 1] - y) <= 0.55 * down
 
 
 def write(annotations: Annotations, words: Words, *, height: int, width: int, outlines: bool) -> str:
-    """The lines about one image, whose keypoints belong to boxes; ``outlines`` says that the dataset has masks."""
+    """Return the lines about one image, whose keypoints belong to boxes.
+
+    ``outlines`` is True if the dataset has masks.
+    """
     index = {name: i for i, name in enumerate(words.classes)}
     keypoints = object_rules.by_box(annotations)
     lines = []
@@ -159,7 +162,9 @@ def _class(text: str, words: Words, number: int) -> str:
     if not value.is_integer():
         raise ValueError(f"not a number: line {number} begins with {quoted(text)}, not the number of a class")
     if not 0 <= value < len(words.classes):
-        raise ValueError(f"unknown class: line {number} has class {value:g}, of {len(words.classes)} counted from 0")
+        raise ValueError(
+            f"unknown class: line {number} has class {value:g}, of {len(words.classes)} classes counted from 0"
+        )
     return words.classes[int(value)]
 
 
@@ -188,8 +193,8 @@ def _outline(shares: Sequence[float], number: int, height: int, width: int) -> t
     columns = len(shares) + 1
     if columns == _SURE:
         raise ValueError(
-            f"predictions: line {number} has 6 columns, a box and how sure a detector was of it; remove the last "
-            "column if these are labels to be trained on"
+            f"predictions: line {number} has 6 columns, a box and a detector's confidence; remove the last "
+            "column if these are labels for training"
         )
     if columns < 7 or columns % 2 == 0:
         what = "a box has 5, an outline of n points 1 + 2n; keypoints need kpt_shape in data.yaml"
@@ -219,7 +224,7 @@ def _add_keypoints(
 
 
 def _one_outline(mask: Polygons | Rle | None, box: Corners, height: int, width: int) -> Sequence[float] | None:
-    """The outline of an object as one polygon, that of its box where there is no mask; None where the mask is empty."""
+    """Return an object's outline as one polygon: that of its box if it has no mask, None if its mask is empty."""
     if mask is None:
         x_min, y_min, x_max, y_max = box
         return x_min, y_min, x_max, y_min, x_max, y_max, x_min, y_max
@@ -230,7 +235,7 @@ def _one_outline(mask: Polygons | Rle | None, box: Corners, height: int, width: 
 
 
 def _meet(polygons: Polygons) -> bool:
-    """Whether the boxes around any two of the polygons overlap."""
+    """True if the boxes around any two of the polygons overlap."""
     boxes = [enclosing((polygon,)) for polygon in polygons]
     return any(
         a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for i, a in enumerate(boxes) for b in boxes[:i]
@@ -238,7 +243,7 @@ def _meet(polygons: Polygons) -> bool:
 
 
 def _shares(pixels: Sequence[float], height: int, width: int) -> list[str]:
-    """Pairs of x and y as shares, inside of the image: readers refuse what is below 0 or above 1."""
+    """Return pairs of x and y as shares, clipped to the image because readers refuse values below 0 or above 1."""
     sizes = (width, height)
     return [_text(min(max(value / sizes[i % 2], 0.0), 1.0)) for i, value in enumerate(pixels)]
 

@@ -20,13 +20,13 @@ _MAX_LIST_BYTES = 256 * 2**20
 _MAX_DATA_BYTES = 64 * 2**10
 _IMAGES = "images"
 _LOOKED_AT = 20
-"""Files of lines with something in them that are looked at to recognise the format."""
+"""Number of non-empty files of lines that are examined to recognise the format."""
 
 _MOST_PARTS = 32
-"""Of a path of another machine; its last ones are looked for in the dataset."""
+"""Number of last parts of another machine's path that are searched in the dataset."""
 
 _DARKNET_FOLDER = "data"
-"""Darknet is called from the folder above it, so its paths begin with it."""
+"""First folder of darknet's paths, because darknet is started from the folder above it."""
 
 
 def recognise(tree: Tree) -> bool:
@@ -42,7 +42,7 @@ def recognise(tree: Tree) -> bool:
 
 
 def config(tree: Tree) -> Config:
-    """What the dataset says of itself. Raises DatasetError if it says several things, or what it says is wrong."""
+    """Return the dataset's description of itself. Raises DatasetError if there are several or it is invalid."""
     yamls = sorted(filter(_is_yaml, tree.paths))
     described = [path for path in yamls if path in _YAML]
     if not described:
@@ -59,10 +59,9 @@ def config(tree: Tree) -> Config:
 
 
 def images(tree: Tree, found: Config, listing: Listing) -> dict[str | None, dict[str, str]]:
-    """The images of each split by their paths, with the names that their records go by, less the split.
+    """Return the images of each split by path, with their records' names relative to the split.
 
-    What is named and is not there is refused in ``listing``. Raises DatasetError where a place leads out of the root,
-    or none is there.
+    Missing places are refused in ``listing``. Raises DatasetError if a place leads out of the root or all are missing.
     """
     if not found.places:
         return _by_folders(tree)
@@ -74,7 +73,9 @@ def images(tree: Tree, found: Config, listing: Listing) -> dict[str | None, dict
         for value, place in by_value.items():
             if place is None:
                 missing.append(f"{split}: {keys.printable(value)}")
-                detail = f"{found.file} names it as a place of {split}, but there is no image and no list of them"
+                detail = (
+                    f"{found.file} names it as a place of {split}, but it is neither a folder nor a file of the dataset"
+                )
                 refuse(listing, f"{split}/{value}", Reason.UNREADABLE, detail)
         splits[split] = _named(finder.images_of(split, places, listing), places)
     if len(missing) == sum(map(len, found.places.values())):
@@ -83,7 +84,7 @@ def images(tree: Tree, found: Config, listing: Listing) -> dict[str | None, dict
 
 
 def label_path(image: str) -> str:
-    """Return where an image's lines are: the last ``images`` on its way becomes ``labels``; without one, beside it."""
+    """Return the path of an image's lines: with ``labels`` for the last ``images``, or else next to the image."""
     front, found, rest = f"/{image}".rpartition(f"/{_IMAGES}/")
     path = f"{front}/labels/{rest}" if found else f"/{image}"
     return f"{keys.without_extension(path)[1:]}.txt"
@@ -96,7 +97,7 @@ def label_files(tree: Tree) -> set[str]:
 
 
 def lines_of_none(tree: Tree) -> list[str]:
-    """Files of lines that belong to no image, sorted: by their folder, ``labels``, or by what is in them."""
+    """Return the files of lines without an image, sorted; a folder ``labels`` or their content identifies them."""
     texts = set(tree.of_suffixes([".txt"])) - label_files(tree)
     return sorted(
         path
@@ -106,13 +107,13 @@ def lines_of_none(tree: Tree) -> list[str]:
 
 
 def folders_of_classes(images: Iterable[str]) -> list[str]:
-    """Return the folders of images that are neither splits nor structure."""
+    """Return the folders of images that are neither splits nor structural."""
     parts = (part for path in images for part in path.split("/")[:-1])
     return sorted({part for part in parts if part.lower() not in SPLIT_NAMES and not evidence.is_structural(part)})
 
 
 def files_of_dataset(tree: Tree, found: Config) -> set[str]:
-    """Return the files that describe the dataset as a whole: its names, its splits and what points to them."""
+    """Return the files that describe the dataset as a whole: its names, its splits and references to them."""
     return {path for path in tree.paths if _lists_names(path) or path in _LISTS or path.endswith(".data")} | {
         found.file
     }
@@ -127,7 +128,7 @@ def _is_below_labels(path: str) -> bool:
 
 
 def _says_names(tree: Tree, path: str) -> bool:
-    """True if a YAML file names classes; ``nc`` alone does not tell, because the file of a model has it too."""
+    """True if a YAML file names classes; ``nc`` alone is not enough, because the file of a model also has it."""
     said = evidence.words(keys.extension(path).lower(), files.head(tree.root / path, evidence.HEAD_BYTES))
     return "names" in said or evidence.has(tree, "yolo", [path])
 
@@ -169,7 +170,7 @@ def _assignments(tree: Tree, path: str) -> dict[str, str]:
 
 
 def _candidates(root: str, bases: Iterable[str], value: str) -> Iterator[str]:
-    """Where a path may lead that is written relative to one of these folders; nowhere that is not below the root."""
+    """Yield the paths below the root that a path may mean, relative to one of these folders."""
     value = value.replace("\\", "/")
     value = value.rstrip("/") or value[:1] or "."
     if value.startswith("/"):
@@ -180,16 +181,16 @@ def _candidates(root: str, bases: Iterable[str], value: str) -> Iterator[str]:
     while inside.startswith("../"):
         inside = inside[3:]
     for base in bases:
-        for each in (value, inside):  # the second as Roboflow writes it: ../train/images, from beside the folder
+        for each in (value, inside):  # the second is for Roboflow's ../train/images, relative to a neighbouring folder
             path = confined(base, each)
             if path is not None:
                 yield path
 
 
 def _shortened(there: Collection[str], bases: Collection[str], value: str) -> tuple[str, str] | None:
-    """Return the front of a path of another machine, or of a folder above, and the rest, which is there; or None.
+    """Return the foreign front of a path from another machine, and the rest, which exists here; or None.
 
-    The longest rest counts. A front that is there itself is no such path.
+    The longest rest is used. A front that exists here is not foreign.
     """
     parts = posixpath.normpath(value.replace("\\", "/")).split("/")
     for i in range(max(1, len(parts) - _MOST_PARTS), len(parts)):
@@ -202,16 +203,16 @@ def _shortened(there: Collection[str], bases: Collection[str], value: str) -> tu
 
 
 def _first(tree: Tree, bases: Collection[str], value: str) -> str | None:
-    """Return the file that a file of darknet names, or None."""
+    """Return the file that a path in darknet's files means, or None."""
     exact = (path for path in _candidates(tree.root.as_posix(), bases, value) if path in tree.paths)
     shortened = _shortened(tree.paths, bases, value)
     return next(exact, None if shortened is None else shortened[1])
 
 
 class _Finder:
-    """Finds what data.yaml, or what stands for it, and its lists name: folders, lists and images of the dataset.
+    """Finder of the folders, lists and images that data.yaml (or its substitute) and its lists name.
 
-    Paths of another machine, and those that begin with the dataset's own name, are looked for by their ends; all those
+    Paths from another machine, and those that begin with the dataset's own name, are searched by their ends. All those
     of one file must have the same front, so that two folders there are not taken for one here.
     """
 
@@ -220,12 +221,15 @@ class _Finder:
         self._found = found
         self._root = tree.root.as_posix()
         self._folders = {""} | {folder for path in tree.paths for folder in above(path)}
-        # ``path`` of data.yaml counts if it leads to a folder here; else it is a folder of whoever wrote it
+        # ``path`` of data.yaml is used if it leads to a folder here; else it is from the author's machine
         base = _candidates(self._root, [found.folder], found.base) if found.base else ()
         self._bases = [*(path for path in base if path in self._folders), found.folder]
 
     def places(self, listing: Listing) -> dict[str, dict[str, str | None]]:
-        """Return where each value of each split leads; None is nowhere. DatasetError if it leads out of the root."""
+        """Return the path of each value of each split, or None if missing.
+
+        Raises DatasetError if a value leads out of the root.
+        """
         there = self._folders | self._tree.paths
         found: dict[str, dict[str, str | None]] = {split: {} for split in self._found.places}
         of_others: list[tuple[str, str, str, str]] = []
@@ -255,7 +259,7 @@ class _Finder:
         return found
 
     def images_of(self, split: str, places: Iterable[str], listing: Listing) -> dict[str, str | None]:
-        """The images in these folders and lists, each with the folder it was found in; None for those of a list."""
+        """Return the images in these folders and lists, each with its folder, or None if it is from a list."""
         of: dict[str, str | None] = {}
         for place in places:
             if place in self._tree.paths and not is_image(place):
@@ -304,18 +308,18 @@ class _Finder:
             if front != _DARKNET_FOLDER:
                 listing.notices.append(
                     f"{keys.printable(file)} names paths that begin with {keys.printable(front)[:200]}, which is not "
-                    "in the dataset; the rest of each was looked for in it"
+                    "in the dataset; the rest of each path was searched in it"
                 )
 
 
 def _overlaps(place: str, found: Mapping[str, Mapping[str, str | None]]) -> bool:
-    """True if a place is one of those found, holds one or lies in one."""
+    """True if a place equals, contains or is inside one of those found."""
     others = (other for by_value in found.values() for other in by_value.values() if other is not None)
     return any(f"{place}/".startswith(f"{other}/") or f"{other}/".startswith(f"{place}/") for other in others)
 
 
 def _named(of: Mapping[str, str | None], places: list[str]) -> dict[str, str]:
-    """What each record goes by: of one folder, the path in it; else what stands behind ``images`` on the way."""
+    """Return each record's name: the path below its only folder, or else the path after ``images``."""
     if len(places) == 1 and all(folder is not None for folder in of.values()):
         prefix = f"{places[0]}/" if places[0] else ""
         names = {path: path.removeprefix(prefix) for path in of}
@@ -330,7 +334,7 @@ def _named(of: Mapping[str, str | None], places: list[str]) -> dict[str, str]:
 
 
 def _without_only_split(splits: dict[str | None, dict[str, str]], found: Config) -> dict[str | None, dict[str, str]]:
-    """No splits where there is but one place, whose name is no split's: what a dataset without splits is written as."""
+    """Drop the only split if its place does not have a split's name: datasets without splits are written that way."""
     if len(splits) == 1:
         [(split, values)] = found.places.items()
         parts = {part.lower() for value in values for part in value.replace(".txt", "").split("/")}
@@ -340,9 +344,9 @@ def _without_only_split(splits: dict[str | None, dict[str, str]], found: Config)
 
 
 def _by_folders(tree: Tree) -> dict[str | None, dict[str, str]]:
-    """All images; the splits are the folders that have the name of one, if there are two or every image is in one.
+    """Return all images, with splits from folder names if there are two splits or every image is in one.
 
-    Those in none of them are left out.
+    Then images in none of them are left out.
     """
     of = {path: split_of(path.split("/")[:-1]) for path in tree.images()}
     splits: dict[str | None, dict[str, str]] = {}

@@ -1,4 +1,4 @@
-"""What a dataset is like."""
+"""Statistics of a dataset's images."""
 
 import io
 import json
@@ -182,7 +182,7 @@ def test_image_of_the_report_has_plots(data: Path, tmp_path: Path) -> None:
 
 
 def test_report_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CallError, match=r"its name ends in \.html or \.png"):
+    with pytest.raises(CallError, match=r"its name must end in \.html or \.png"):
         report.check_path(tmp_path / "report.pdf")
 
 
@@ -208,7 +208,9 @@ def test_command_tells_in_json(data: Path, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out)["pixels"] is None
 
 
-@pytest.mark.parametrize(("name", "message"), [("a.pdf", "ends in .html or .png"), ("no/a.png", "there is no folder")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("a.pdf", "must end in .html or .png"), ("no/a.png", "there is no folder")]
+)
 def test_command_refuses_a_report_it_cannot_write_before_it_scans(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Datasets: views of splits, records by index and key, and bytes that are proven."""
+"""Datasets: views of splits, records by index and key, and checked bytes."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def test_record_says_what_its_file_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("index", [-1, 100])
 def test_place_outside_is_refused_with_the_limit(flat: Dataset, index: int) -> None:
-    with pytest.raises(CallError, match=rf"record {index} is asked for; places lie in \[0, 100\)"):
+    with pytest.raises(CallError, match=rf"record is {index}; give an index in \[0, 100\)"):
         flat.record(index)
     with pytest.raises(CallError):
         flat.keys([index])
@@ -131,7 +131,7 @@ def test_split_without_an_image_is_refused_also_when_it_is_the_one_meant(tmp_pat
     dataset = scan(lay(tmp_path, {"train/1.png": b"words", "val/1.png": pattern()}))
     assert dataset.splits == {"train": 0, "val": 1}
     for name in ("train", None):
-        with pytest.raises(DatasetError, match=r"split 'train' of .* has no image that can be used \(1 files were"):
+        with pytest.raises(DatasetError, match=r"split 'train' of .* has no usable image \(1 files were"):
             dataset.choose(name)
 
 
@@ -154,7 +154,7 @@ def test_unlabelled_records_are_counted_in_the_view(tmp_path: Path) -> None:
 
 
 def _with_losses(root: Path) -> Dataset:
-    """Three images of 16 bits, of which two are grey and one of these has no class, among others that lose nothing."""
+    """Write three images of 16 bits, two of them grey and one of these without a class, among lossless ones."""
     deep = np.full((4, 4, 3), 0x4242, np.uint16)
     files = {
         "train/cat/1.png": pattern(1),
@@ -244,9 +244,9 @@ def test_file_that_grew_shrank_or_went_is_refused(tmp_path: Path) -> None:
     pipe.path.unlink()
     os.mkfifo(pipe.path)
     details = {
-        grown: f"it has {2**40} bytes, of {grown.size_bytes} at the scan; scan the dataset again",
-        shrunk: f"it has 5 bytes, of {shrunk.size_bytes} at the scan; scan the dataset again",
-        gone: "the file is gone since the scan; scan the dataset again",
+        grown: f"it has {2**40} bytes, but had {grown.size_bytes} at the scan; scan the dataset again",
+        shrunk: f"it has 5 bytes, but had {shrunk.size_bytes} at the scan; scan the dataset again",
+        gone: "the file was deleted after the scan; scan the dataset again",
         pipe: "it became a named pipe, not a file; scan the dataset again",
     }
     for record, detail in details.items():

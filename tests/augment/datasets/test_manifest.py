@@ -1,4 +1,4 @@
-"""The manifest's file: what is in it, what is no manifest, and that a search agrees with a dictionary."""
+"""Manifest file: its content, files that are not manifests, and a search that agrees with a dictionary."""
 
 import os
 import random
@@ -49,7 +49,7 @@ def test_find_agrees_with_a_dictionary(paths: set[str], other: str) -> None:
 
 
 def reference_keys(paths: list[str], taken: set[str]) -> dict[str, str]:
-    """The rule said plainly: extend whoever collides until nobody does."""
+    """Return the keys by the plain rule: extend all that collide until none do."""
     result = {path: keys.without_extension(path) for path in paths}
     while True:
         claims = [*result.values(), *taken]
@@ -192,7 +192,7 @@ def test_damaged_manifest_is_an_error_of_ours_or_still_readable() -> None:
 
 
 def mapped_kb(path: Path) -> int:
-    """How much of a file this process has mapped at this moment."""
+    """Return how much of a file this process has mapped at this moment."""
     total, is_it = 0, False
     for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
         if "-" in line.split(" ", 1)[0]:

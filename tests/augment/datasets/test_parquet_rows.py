@@ -1,4 +1,4 @@
-"""Cells of Parquet files: read by their row, each group once, and no damaged file does more than refuse."""
+"""Cells of Parquet files: read by row, each group once, and damaged files are refused."""
 
 import contextlib
 import io
@@ -38,7 +38,7 @@ def test_cells_are_those_of_their_rows(options: dict[str, object], tmp_path: Pat
     assert parquet_rows.read_cell(path, "image", -1)[0] is None
     with pytest.raises(UnreadableRowError, match="no column mask"):
         parquet_rows.read_cell(path, "mask", 0)
-    with pytest.raises(UnreadableRowError, match="no bytes"):
+    with pytest.raises(UnreadableRowError, match="does not hold bytes"):
         parquet_rows.read_cell(path, "n", 0)
 
 
@@ -98,7 +98,7 @@ def test_a_value_that_recurs_takes_no_more_memory_than_is_allowed(
 
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.parquet")
-    with pytest.raises(UnreadableRowError, match="no regular file"):
+    with pytest.raises(UnreadableRowError, match="not a regular file"):
         parquet_rows.describe(tmp_path / "x.parquet")
     with pytest.raises(FileNotFoundError):
         parquet_rows.describe(tmp_path / "y.parquet")
@@ -140,7 +140,7 @@ def test_a_damaged_file_is_refused_or_read(tmp_path: Path) -> None:
 
 
 def test_a_column_that_would_end_the_process_does_not(tmp_path: Path) -> None:
-    """Arrow's bindings call ``std::terminate`` when they are asked of a column whose type was damaged."""
+    """Arrow's bindings call ``std::terminate`` for a column whose type is damaged."""
     # the type of a column of texts, in the footer, as Thrift's compact protocol has it: BYTE_ARRAY becomes BOOLEAN
     data = bytearray(_bases()[1])
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")

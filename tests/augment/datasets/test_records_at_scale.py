@@ -1,4 +1,4 @@
-"""Millions of records: a manifest is opened without being read, and a batch's keys touch only their own pages."""
+"""Millions of records: a manifest is opened without reading it, and a batch's keys touch only their own pages."""
 
 import json
 import subprocess
@@ -55,7 +55,7 @@ print(json.dumps({
 
 
 class Synthetic:
-    """Records of a dataset that never was, made batch by batch; may be gone through again."""
+    """Records of an invented dataset, made batch by batch; can be iterated again."""
 
     def __init__(self, num_records: int) -> None:
         self.num_records = num_records
@@ -101,7 +101,7 @@ class Synthetic:
 
 
 def measure(folder: Path, num_records: int, *, index: int, epoch: int) -> dict[str, Any]:
-    """What a process of its own, which has all modules loaded, needs for the manifest and for one batch of it."""
+    """Measure what a separate process, with all modules loaded, needs for the manifest and for one batch of it."""
     synthetic = Synthetic(num_records)
     synthetic.save(folder / "large.arrow")
     Synthetic(1).save(folder / "small.arrow")

@@ -1,4 +1,4 @@
-"""The table of seen files: what it believes, and that it may be lost, damaged or shared at any time."""
+"""Table of seen files: which rows are trusted, and that it may be lost, damaged or shared at any time."""
 
 import multiprocessing
 import os
@@ -84,7 +84,7 @@ def test_damaged_table_is_begun_anew(tmp_path: Path, content: bytes) -> None:
 
 
 def test_table_of_another_version_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other decoders may find other things in the same bytes."""
+    """Other decoders may get other results from the same bytes."""
     path = tmp_path / "t.sqlite3"
     SeenFiles(path).add([row()])
     monkeypatch.setattr(seen_files, "_VERSION", 10**6)
@@ -171,7 +171,7 @@ def test_child_of_a_fork_opens_the_table_anew() -> None:
 
 @pytest.mark.usefixtures("files_are_settled")
 def test_restored_files_are_hashed_once(tmp_path: Path) -> None:
-    """A copy has other times, inodes and a device of its own, and the same bytes."""
+    """A copy has other times, inodes and another device, but the same bytes."""
     dataset = scan(lay_images(tmp_path / "in", "cat/1.png", "dog/2.png"))
     assert all(dataset.is_unchanged(record) for record in dataset)
     shutil.copytree(tmp_path / "in", tmp_path / "restored")
@@ -202,7 +202,7 @@ def test_file_that_is_two_seconds_old_is_believed(tmp_path: Path) -> None:
 
 
 def tick(root: Path) -> None:
-    """Wait until a change gets another ctime than one that was made before."""
+    """Wait until a change gets another ctime than an earlier one."""
     probe = root / "probe"
     probe.touch()
     first = probe.stat().st_ctime_ns
@@ -225,7 +225,7 @@ def replace(root: Path, data: bytes) -> None:
 
 
 def copy(root: Path, data: bytes) -> None:
-    """As ``cp -p``; through a link, if there is one."""
+    """Copy like ``cp -p``; through a link, if there is one."""
     shutil.copy2(lay(root / "new", {"1.png": data}) / "1.png", root / "in" / "1.png")
 
 
@@ -253,7 +253,7 @@ STEPS = st.lists(st.one_of(st.tuples(CHANGES, st.integers(0, 3)), LOOKS), max_si
 def test_whatever_becomes_of_a_file_no_other_bytes_are_read(
     roots: Iterator[Path], steps: list[tuple[Callable[[Path, bytes], None], int] | str]
 ) -> None:
-    """All bytes have one size, and every step sets the time of modification that the scan saw."""
+    """All bytes have one size, and every step sets the mtime that the scan saw."""
     root = next(roots)
     write(root, pattern(0))
     path, scanned = root / "in" / "1.png", pattern(0)
@@ -277,7 +277,7 @@ def test_whatever_becomes_of_a_file_no_other_bytes_are_read(
 
 
 def test_file_that_is_replaced_while_it_is_read_is_not_noted(tmp_path: Path) -> None:
-    """The status is that of the open file, whatever its path leads to meanwhile."""
+    """The status is that of the open file, even if its path leads elsewhere meanwhile."""
     path = lay(tmp_path, {"a": b"first", "b": b"other"}) / "a"
     first = seen_files.packed(path.stat())
     real = os.read

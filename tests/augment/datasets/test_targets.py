@@ -1,4 +1,4 @@
-"""Boxes, keypoints and masks through a compiled pipeline, and the transforms that were mended for them."""
+"""Boxes, keypoints and masks through a compiled pipeline, and the transforms that were repaired for them."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_keypoint_that_leaves_the_frame_is_kept_outside() -> None:
 
 @pytest.mark.parametrize("name", MOVING_ALL)
 def test_masks_of_objects_are_the_pixels_of_their_class(name: str) -> None:
-    """A class mask and the masks of objects that say the same go on saying the same."""
+    """A class mask and equal masks of objects stay equal."""
     transform, seen = compiled(node(name)), 0
     for draw in range(6):
         given = sample(61, 83)

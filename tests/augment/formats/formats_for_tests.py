@@ -1,4 +1,4 @@
-"""Datasets written by a format as an expansion writes them, without rendering: every record's own image."""
+"""Datasets written by a format as in an expansion, without rendering: every record's own image."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,12 +22,12 @@ def output(
     size: tuple[int, int] = SIZE,
     copy: int | None = None,
 ) -> Output:
-    """One image of an expansion, a PNG."""
+    """Return one output of an expansion, a PNG."""
     return Output(key, split, copy, "png", *size, annotations=annotations)
 
 
 def whole_of(outputs: list[Output], *, classes: tuple[str, ...], keypoint_names: tuple[str, ...] = ()) -> OutputDataset:
-    """What a format may know of a dataset that holds just these."""
+    """Return the facts of a dataset that holds just these outputs."""
     annotated = [each.annotations for each in outputs]
     names = ("boxes", "instance_masks", "keypoints")
     targets = {name for name in names if any(getattr(each, name) is not None for each in annotated)}
@@ -36,7 +36,7 @@ def whole_of(outputs: list[Output], *, classes: tuple[str, ...], keypoint_names:
 
 
 def write(root: Path, format_name: str, outputs: list[Output], whole: OutputDataset) -> Path:
-    """Lay down images of one shade, and all that the format writes about them."""
+    """Write images of one shade, and all other files of the format."""
     chosen = folder_format(format_name)
     ordered = sorted(outputs, key=lambda each: (each.split or "", each.key.encode(), each.copy or 0))
     for shade, each in enumerate(ordered):
@@ -46,7 +46,7 @@ def write(root: Path, format_name: str, outputs: list[Output], whole: OutputData
 
 
 def convert(dataset: Dataset, root: Path, format_name: str) -> Dataset:
-    """Write every record of a whole dataset in another format, and scan what was written."""
+    """Write every record of a whole dataset in another format, and scan the result."""
     chosen = folder_format(format_name)
     whole = OutputDataset(
         dataset.classes,
@@ -82,14 +82,14 @@ def convert(dataset: Dataset, root: Path, format_name: str) -> Dataset:
 
 
 def annotations_by_key(dataset: Dataset) -> dict[str, Annotations]:
-    """What is said of each record."""
+    """Return the annotations of each record."""
     return {
         record.key: Annotations.from_json(record.annotations) if record.annotations else NOTHING for record in dataset
     }
 
 
 def files_of(root: Path) -> Mapping[str, bytes]:
-    """The bytes of every file by its path."""
+    """Return the bytes of every file by its path."""
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 

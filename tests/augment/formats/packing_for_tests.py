@@ -1,4 +1,4 @@
-"""Shards as an expansion writes them, without rendering; and tars made header by header."""
+"""Shards written as in an expansion, without rendering; and tars made header by header."""
 
 import io
 import tarfile
@@ -12,7 +12,7 @@ from tests.augment.folders_for_tests import lay
 
 
 def pack(root: Path, format_name: str, packed: Sequence[Packed], whole: OutputDataset, *, shard_size: int = 3) -> Path:
-    """Write outputs in shards of so many, and what describes all of them."""
+    """Write outputs into shards of this many, and the files that describe the dataset."""
     chosen = scan.shard_format(format_name)
     ordered = sorted(packed, key=lambda each: (each.output.split or "", each.output.key.encode()))
     files: dict[str, bytes | None] = {}
@@ -33,7 +33,7 @@ def pack(root: Path, format_name: str, packed: Sequence[Packed], whole: OutputDa
 
 
 def tar_of(members: Mapping[str, bytes], *, tar_format: int = tarfile.USTAR_FORMAT) -> bytes:
-    """A tar by Python's own writer."""
+    """Return a tar written by Python's own writer."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tar_format) as tar:
         for name, data in members.items():
@@ -44,7 +44,7 @@ def tar_of(members: Mapping[str, bytes], *, tar_format: int = tarfile.USTAR_FORM
 
 
 def header(name: bytes, size: bytes = b"00000000000", *, kind: bytes = b"0", prefix: bytes = b"") -> bytes:
-    """One header with a right checksum; ``size`` are the 12 bytes of the field, or fewer."""
+    """Return one header with a correct checksum; ``size`` are the 12 bytes of the field, or fewer."""
     block = bytearray(512)
     block[: len(name)] = name
     block[100:108] = b"0000644\0"
@@ -59,10 +59,10 @@ def header(name: bytes, size: bytes = b"00000000000", *, kind: bytes = b"0", pre
 
 
 def padded(content: bytes) -> bytes:
-    """The content, filled up to whole blocks."""
+    """Return the content, filled up to whole blocks."""
     return content + bytes(-len(content) % 512)
 
 
 def octal(number: int) -> bytes:
-    """A size as tars have it."""
+    """Return a size as tars write it."""
     return b"%011o\0" % number

@@ -1,4 +1,4 @@
-"""The COCO format: layouts, files of one split, what is refused by name, and files that mean harm."""
+"""COCO format: layouts, files of one split, refusals, and hostile files."""
 
 import json
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def _said(**members: Any) -> dict[str, Any]:
 
 
 def _lay(root: Path, files: Mapping[str, object], *images: str) -> Path:
-    """Write JSON files (as text where they are text), and images of the size that the JSON says."""
+    """Write JSON files (or text), and images of the size in the JSON."""
     content = {name: (said if isinstance(said, str) else json.dumps(said)).encode() for name, said in files.items()}
     shown = {name: pattern(i, height=HEIGHT, width=WIDTH) for i, name in enumerate(images or ("a.png",))}
     return lay(root, {**content, **shown})
@@ -40,12 +40,12 @@ def _scan(root: Path) -> Dataset:
 
 
 def _only(root: Path, **members: Any) -> Annotations:
-    """What is said of the only image, which is listed with these members of the file or of the object."""
+    """Return the annotations of the only image; the arguments are members of the file or of the object."""
     return next(iter(annotations_by_key(_scan(_lay(root, {"annotations.json": _said(**members)}))).values()))
 
 
 def _problem(root: Path, each: Mapping[str, object]) -> str:
-    """Why the only image is refused for an object with these members."""
+    """Return the reason why the only image is refused for an object with these members."""
     good = {"id": 2, "file_name": "b.png"}
     said = _said(images=[IMAGE, good], annotations=[{**OBJECT, **each}])
     dataset = _scan(_lay(root, {"annotations.json": said}, "a.png", "b.png"))
@@ -291,7 +291,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
                 keypoints=((1, 1),),
                 keypoint_labels=("nose",),
             ),
-            "nobody says",
+            "it is unknown",
         ),
         (
             Annotations(
@@ -301,7 +301,7 @@ def test_closing_holds_one_output_at_a_time() -> None:
                 keypoint_labels=("nose",) * 2,
                 keypoint_boxes=(0, 0),
             ),
-            "two of one name",
+            "two with the same name",
         ),
     ],
 )

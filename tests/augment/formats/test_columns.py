@@ -1,4 +1,4 @@
-"""Tables as people have them: columns by their values, without a header, boxes of other tools, Kaggle's folders."""
+"""Tables as users have them: columns by their values, no header, boxes of other tools, Kaggle's folders."""
 
 from pathlib import Path
 
@@ -54,39 +54,39 @@ def test_number_finds_the_image_that_has_leading_zeros_and_a_notice_says_so(tmp_
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("image,mask\na,a_m\n", "its columns image and mask name different images; call the one that counts file_name"),
+        ("image,mask\na,a_m\n", "its columns image and mask name different images; rename the right one to file_name"),
         ("image,target\na,a_m\n", "its columns image and target name different images"),
         ("one,two\na.png,a_m.png\n", "its columns one and two name different images"),
         ("a.png,a_m.png\n", "its columns column 1 and column 2 name different images"),
         (
             "id,class,label\na,x,y\n",
-            "its columns label and class may both be the class; call the one that counts label",
+            "its columns label and class may both be the class; rename the right one to label",
         ),
         ("id,label,class_id\na,x,1\na_m,y,1\n", "its columns label and class_id may both be the class"),
-        ("ImageId,EncodedPixels\na,1 3 10 5\n", "its columns EncodedPixels tell places in images"),
-        ('image_id,label,bbox\na,x,"[1, 2, 3, 4]"\n', "its columns bbox tell places in images"),
-        ("file,label,x1,y1,x2,y2,x3,y3\na.png,x,1,2,3,4,5,6\n", "its columns x3, y3 tell places in images"),
-        ("file,label,xmin,ymin\na.png,x,1,2\n", "its columns xmin, ymin tell places in images"),
+        ("ImageId,EncodedPixels\na,1 3 10 5\n", "its columns EncodedPixels hold positions in images"),
+        ('image_id,label,bbox\na,x,"[1, 2, 3, 4]"\n', "its columns bbox hold positions in images"),
+        ("file,label,x1,y1,x2,y2,x3,y3\na.png,x,1,2,3,4,5,6\n", "its columns x3, y3 hold positions in images"),
+        ("file,label,xmin,ymin\na.png,x,1,2\n", "its columns xmin, ymin hold positions in images"),
         (
             "id,labels\na,scab\na_m,scab rust\n",
             "its column labels may hold several classes, as in 'scab rust'; write ;",
         ),
         ('id,tags\na,x\na_m,"x, y"\n', "its column tags may hold several classes, as in 'x, y'"),
-        ("id,attribute_ids\na,1 2 3\na_m,4 5\n", "its lines name a and a_m: of its columns 'id,attribute_ids' call"),
+        ("id,attribute_ids\na,1 2 3\na_m,4 5\n", "its lines name a and a_m: of its columns 'id,attribute_ids' rename"),
         ("path,label,label\na.png,x,y\n", "two of its columns are called label"),
         ("path,label,\na.png,x,why\n", "its column 3 has no name"),
         ("zz,k\na,k\na_m,k\n", "its first line may be a header or a row"),
-        ("id,style,season\na,x,y\na_m,x,y\n", "its lines name a and a_m: of its columns 'id,style,season' call"),
-        ("path,caption\na.png,a dog\n", "line 2 names a.png: of its columns 'path,caption' call"),
-        ("path,origin\na.png,http://a.b/c\n", "line 2 names a.png: of its columns 'path,origin' call"),
-        ("path,quality\na.png,0.53\n", "line 2 names a.png: of its columns 'path,quality' call"),
-        ("path,a,b\na.png,1,2\n", "line 2 names a.png: of its columns 'path,a,b' call"),
-        ("a.png,x,1,2,3,4\n", "line 1 names a.png: of its columns 'a.png,x,1,2,3,4' call"),
+        ("id,style,season\na,x,y\na_m,x,y\n", "its lines name a and a_m: of its columns 'id,style,season' rename"),
+        ("path,caption\na.png,a dog\n", "line 2 names a.png: of its columns 'path,caption' rename"),
+        ("path,origin\na.png,http://a.b/c\n", "line 2 names a.png: of its columns 'path,origin' rename"),
+        ("path,quality\na.png,0.53\n", "line 2 names a.png: of its columns 'path,quality' rename"),
+        ("path,a,b\na.png,1,2\n", "line 2 names a.png: of its columns 'path,a,b' rename"),
+        ("a.png,x,1,2,3,4\n", "line 1 names a.png: of its columns 'a.png,x,1,2,3,4' rename"),
         (
             "ImageID,Source,LabelName,Confidence\na,verification,/m/01,0\n",
-            "it is a file of Open Images: nothing here reads",
+            "it is a file of Open Images: files of",
         ),
-        ("#filename,region_shape_attributes\na.png,x\n", "it is a file of VGG Image Annotator: nothing here reads"),
+        ("#filename,region_shape_attributes\na.png,x\n", "it is a file of VGG Image Annotator: files of"),
     ],
 )
 def test_table_that_is_not_understood_is_an_error_with_its_columns(table: str, message: str, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_number_of_a_class_stands_beside_its_name(tmp_path: Path) -> None:
 
 def test_list_of_classes_by_number_is_no_table_of_images(tmp_path: Path) -> None:
     names = [f"cat/{number}.png" for number in range(3)]
-    with pytest.raises(DatasetError, match=r"labels\.csv: it may name the classes by number, or images"):
+    with pytest.raises(DatasetError, match=r"labels\.csv: its numbers may be classes or images"):
         registry.scan(folder(tmp_path, {"labels.csv": "id,label\n0,cat\n1,dog\n"}, *names))
 
 
@@ -215,12 +215,12 @@ KAGGLE_IMAGES = ("train_images/001.png", "train_images/002.png", "test_images/00
 def test_submission_gives_no_labels(tmp_path: Path) -> None:
     dataset = registry.scan(folder(tmp_path, KAGGLE, *KAGGLE_IMAGES))
     assert labels_of(dataset) == {"train/train_images/001": "2", "train/train_images/002": "0"}
-    assert dataset.notices == ("sample_submission.csv was not read: what a submission says is no truth",)
+    assert dataset.notices == ("sample_submission.csv was not read: a submission has predictions, not labels",)
     assert refused(dataset)["test_images/001.png"][1] == "no row of train.csv names it; add one, or move it elsewhere"
     (tmp_path / "train.csv").unlink()
     with pytest.raises(DatasetError, match=r"sample_submission\.csv"):
         registry.scan(tmp_path)
-    with pytest.raises(DatasetError, match=r"sample_submission\.csv: .*what a submission says is no truth"):
+    with pytest.raises(DatasetError, match=r"sample_submission\.csv: .*a submission has predictions, not labels"):
         registry.scan(tmp_path, format="csv")
 
 
@@ -234,7 +234,7 @@ def test_split_without_labels_has_none(test: str, tmp_path: Path) -> None:
         "train/train_images/001": "2",
         "train/train_images/002": "0",
     }
-    assert dataset.notices[0] == "test.csv names images and tells no class: they have none"
+    assert dataset.notices[0] == "test.csv names images but no classes: they have none"
 
 
 def test_name_is_not_looked_for_among_the_images_of_another_split(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is written in one detection format and read back, or written in another, is what it was."""
+"""Round trips of detection datasets through one format, and from one format to another."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck
 
 @contextlib.contextmanager
 def _there_and_back(said: list[Annotations], first: str, second: str) -> Iterator[list[Annotations]]:
-    """Images in two splits, written in one format, read, written in another, read."""
+    """Write images of two splits in one format, read them, write them in another and read them again."""
     outputs = [output(f"{i // 2}/{i}", each, split=("train", "val")[i % 2], copy=i % 3) for i, each in enumerate(said)]
     whole = whole_of(outputs, classes=annotations_for_tests.CLASSES, keypoint_names=annotations_for_tests.KEYPOINTS)
     with tempfile.TemporaryDirectory() as folder:

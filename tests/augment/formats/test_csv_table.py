@@ -1,4 +1,4 @@
-"""The csv format: dialects of tables, paths that are looked for, boxes, and what is refused by name."""
+"""CSV format: dialects of tables, searches for paths, boxes, and refusals."""
 
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def test_columns_of_numbers_other_than_0_and_1_are_no_classes(tmp_path: Path) ->
     root = folder(tmp_path, {"labels.csv": "path,u,v\na.png,1,0\nb.png,1,7\n"}, "a.png", "b.png")
     with pytest.raises(DatasetError, match=r"labels\.csv was not read, though line 2 names a\.png"):
         registry.scan(root)
-    with pytest.raises(DatasetError, match=r"labels\.csv: .* column path names images, .* \(u, v\) none is known"):
+    with pytest.raises(DatasetError, match=r"labels\.csv: .* column path names images, but none .* \(u, v\) is known"):
         registry.scan(root, format="csv")
 
 
@@ -158,7 +158,7 @@ def test_image_without_a_split_among_others_with_one_is_refused(tmp_path: Path) 
     table = "path,label,split\na.png,cat,train\nb.png,dog,\nc.png,dog,a/b\n"
     dataset = scan(folder(tmp_path, {"labels.csv": table}, "a.png", "b.png", "c.png"))
     assert refused(dataset) == {
-        "b.png": (Reason.ANNOTATION, "no split: others have train"),
+        "b.png": (Reason.ANNOTATION, "no split: other rows have train"),
         "c.png": (Reason.ANNOTATION, "not a split: 'a/b' cannot be a folder's name"),
     }
 
@@ -192,9 +192,11 @@ def test_of_several_tables_one_counts_by_its_name(tmp_path: Path) -> None:
         registry.scan(root)
     dataset = registry.scan(root, ignore=["other.csv"])
     assert labels_of(dataset) == {"a": "cat"}
-    assert dataset.notices == ("1 file or folder is ignored as asked",)
+    assert dataset.notices == ("1 file or folder is ignored as requested",)
     (root / "labels.csv").rename(root / "mine.csv")
-    with pytest.raises(DatasetError, match=r"has several tables of images \(mine.csv, other.csv\); name the one"):
+    with pytest.raises(
+        DatasetError, match=r"has several tables of images \(mine.csv, other.csv\); rename the right one"
+    ):
         registry.scan(root)
 
 
@@ -210,7 +212,7 @@ def test_table_without_paths_or_without_classes_is_none(tmp_path: Path) -> None:
         "notes.csv was not read",
     )
     with pytest.raises(
-        DatasetError, match=r"list\.csv: .* column path names images, and of its other columns \(size\)"
+        DatasetError, match=r"list\.csv: .* column path names images, but none of its other columns \(size\)"
     ):
         registry.scan(root, format="csv")
 
@@ -258,8 +260,8 @@ def test_any_table_is_read_or_refused(tmp_path: Path, header: str, parts: list[t
         ("a.png,30,20,cat,1,2,3,nan\n", "not a number: box 0"),
         ("a.png,30,20,,1,2,3,4\n", "malformed: the box in line 2 has no class"),
         ("a.png,30,20,cat,1,2,3,40\n", "box outside: box 0"),
-        ("a.png,60,40,cat,1,2,3,4\n", "image of another size: line 2 says 60 x 40, it is 30 x 20"),
-        ("a.png,20,30,cat,1,2,3,4\n", "image of another size: line 2 says 20 x 30, it is 30 x 20"),
+        ("a.png,60,40,cat,1,2,3,4\n", "image of another size: line 2 has 60 x 40, the image 30 x 20"),
+        ("a.png,20,30,cat,1,2,3,4\n", "image of another size: line 2 has 20 x 30, the image 30 x 20"),
         ("a.png,x,20,cat,1,2,3,4\n", "malformed: a size in line 2 is 'x', not a number"),
     ],
 )
@@ -356,7 +358,7 @@ def test_class_folders_become_a_table_and_the_table_class_folders(tmp_path: Path
 def test_name_of_a_class_that_cannot_stand_among_several_is_refused(tmp_path: Path) -> None:
     said = Annotations(labels={"a;b": 1.0})
     whole = OutputDataset(("a;b",), (), frozenset({"labels"}), (), "elsewhere")
-    with pytest.raises(DatasetError, match="class 'a;b' cannot stand among several in one cell"):
+    with pytest.raises(DatasetError, match="class 'a;b' cannot be one of several in a cell"):
         write(tmp_path, "csv", [output("a", said), output("b", NOTHING)], whole)
 
 
@@ -364,5 +366,5 @@ def test_boxes_in_shares_are_refused_before_all_of_them_are_dropped(tmp_path: Pa
     rows = "1.png,a,0.1,0.1,0.5,0.5\n2.png,a,0.2,0.2,0.6,1\n"
     lay(tmp_path, {name: pattern() for name in ("1.png", "2.png")})
     (tmp_path / "labels.csv").write_text(f"filename,class,xmin,ymin,xmax,ymax\n{rows}")
-    with pytest.raises(DatasetError, match="shares of their images"):
+    with pytest.raises(DatasetError, match="fractions of their images"):
         registry.scan(tmp_path)

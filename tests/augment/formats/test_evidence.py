@@ -1,4 +1,4 @@
-"""Evidence: which files are told apart, what becomes of those that were not read, and that nothing is lost silently."""
+"""Evidence: recognition of files, the treatment of unread files, and that nothing is lost silently."""
 
 import json
 import re
@@ -20,7 +20,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="u
 
 
 def xml(name: str, *, root: str = "annotation") -> bytes:
-    """A file of VOC for an image of 8 x 8, with one box."""
+    """Return a VOC file for an image of 8 x 8, with one box."""
     box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>6</xmax><ymax>6</ymax></bndbox>"
     size = "<size><width>8</width><height>8</height><depth>3</depth></size>"
     inside = f"<filename>{name}</filename>{size}<object><name>dog</name>{box}</object>"
@@ -99,7 +99,7 @@ def test_files_of_each_tool_are_told(tool: str, tmp_path: Path) -> None:
         name, content = EXAMPLES[tool][0]
         lay(tmp_path, {"cat/1.png": pattern(1), "dog/2.png": pattern(2), f"notes/{name}": content})
         with pytest.raises(
-            DatasetError, match=rf"notes/.*was not read, though it is a file of {re.escape(tool)}: nothing here reads"
+            DatasetError, match=rf"notes/.*was not read, though it is a file of {re.escape(tool)}: files of"
         ):
             scan(tmp_path)
 
@@ -185,7 +185,7 @@ def test_what_was_not_read_is_noticed_by_name_and_above_ten_counted(tmp_path: Pa
         (
             "annotations.xml",
             CVAT,
-            r"annotations\.xml was not read, though it is a file of CVAT: nothing here reads files",
+            r"annotations\.xml was not read, though it is a file of CVAT: files of CVAT cannot be read",
         ),
     ],
 )
@@ -196,7 +196,7 @@ def test_file_about_the_images_is_an_error_with_the_remedy(name: str, content: b
         DatasetError, match=rf"was read as folder, and {why}.*--from-format\), or ignore .*--ignore {Path(name).name}\)"
     ):
         scan(tmp_path)
-    assert scan(tmp_path, ignore=[Path(name).name]).notices == ("1 file or folder is ignored as asked",)
+    assert scan(tmp_path, ignore=[Path(name).name]).notices == ("1 file or folder is ignored as requested",)
     named = scan(tmp_path, format="folder")
     assert named.classes == ("cat",)
     assert named.notices[0].startswith(f"{name} was not read, though ")
@@ -300,9 +300,7 @@ def test_xml_without_a_suffix_is_told(tmp_path: Path) -> None:
 def test_masks_of_cityscapes_are_named(tmp_path: Path) -> None:
     name = "gtFine/train/ulm/ulm_0_gtFine_labelIds.png"
     lay(tmp_path, {name: pattern(1), "leftImg8bit/train/ulm/ulm_0_leftImg8bit.png": pattern(2)})
-    with pytest.raises(
-        DatasetError, match=rf"{name} was not read, though it is a file of Cityscapes: nothing here reads"
-    ):
+    with pytest.raises(DatasetError, match=rf"{name} was not read, though it is a file of Cityscapes: files of"):
         scan(tmp_path)
 
 
@@ -346,7 +344,7 @@ FOLDERS = [
 
 @st.composite
 def folders(draw: st.DrawFn) -> dict[str, bytes]:
-    """A folder of images, and of files that may say something of them, in random places."""
+    """Build a folder of images, and of files that may describe them, in random places."""
     stems = draw(st.lists(st.sampled_from(["a", "b1", "0001", "x y", "c.d"]), min_size=1, max_size=4, unique=True))
     places = draw(st.lists(st.sampled_from(FOLDERS), min_size=1, max_size=2, unique=True))
     images = [f"{draw(st.sampled_from(places))}/{stem}.png".lstrip("/") for stem in stems]
@@ -366,7 +364,7 @@ def folders(draw: st.DrawFn) -> dict[str, bytes]:
 
 
 def check_nothing_is_lost(root: Path, files: dict[str, bytes]) -> None:
-    """Each file that says something of images is read, refused by name, noticed, or ends the scan by name."""
+    """Check that each file about images is read, refused by name or noticed, or that its name ends the scan."""
     lay(root, files)
     try:
         dataset = scan(root, bad_annotations="leave_out")
@@ -391,7 +389,7 @@ def check_nothing_is_lost(root: Path, files: dict[str, bytes]) -> None:
 
 
 def says_something(record: Record | None, suffix: str) -> bool:
-    """Whether the record of an image has what the file beside it says; an image that is none was refused."""
+    """True if an image's record has the annotations of the file next to it; a file that is not an image was refused."""
     if record is None:
         return True
     return record.mask is not None if suffix == "_mask.png" else record.annotations is not None

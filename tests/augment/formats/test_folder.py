@@ -1,4 +1,4 @@
-"""The folder format: which layout is which, and where outputs go."""
+"""Folder format: recognition of layouts, and paths of outputs."""
 
 import os
 from dataclasses import replace
@@ -95,7 +95,7 @@ def test_a_folder_called_train_among_others_is_a_class(tmp_path: Path) -> None:
 
 def test_splits_beside_other_folders_are_ambiguous(tmp_path: Path) -> None:
     lay_images(tmp_path, "train/1.png", "test/1.png", "extra/1.png")
-    with pytest.raises(DatasetError, match=r"splits test, train and beside them extra: move"):
+    with pytest.raises(DatasetError, match=r"splits test, train and the folders extra: move"):
         scan(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What holds for every format of the list: what an expansion writes in it is recognised, and comes back."""
+"""Contract of every format: an expansion in it is recognised and can be read back."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ CASES = [(name, target) for name in sorted(FORMATS) for target in MADE if target
 
 
 def said(dataset: Dataset) -> list[object]:
-    """Split, image, class, boxes and mask of each record, by the image."""
+    """Return split, image, class, boxes and mask of each record, by image."""
     found: list[object] = []
     for split in SPLITS:
         for record in dataset.choose(split):

@@ -1,4 +1,4 @@
-"""Whatever stands in annotation files, a scan reads it or refuses it in words; nothing else ever comes out of it."""
+"""Hostile annotation files: a scan reads them or refuses them with a message, and never raises anything else."""
 
 import copy
 import json
@@ -56,7 +56,7 @@ VALUES: list[Any] = [
 
 
 def _written(root: Path, format_name: str, said: Annotations) -> list[Path]:
-    """A good dataset, and its files that are no images."""
+    """Write a good dataset, and return its files that are not images."""
     outputs = [output(key, said, split=split) for key in ("a", "b") for split in ("train", "val")]
     names = KEYPOINTS if said is POSES else ()
     write(root, format_name, outputs, whole_of(outputs, classes=CLASSES, keypoint_names=names))
@@ -69,7 +69,7 @@ def _scan(root: Path, format_name: str) -> None:
     except AugmentError as error:
         told = [str(error)]
     else:
-        annotations_by_key(dataset)  # what was accepted is JSON of ours
+        annotations_by_key(dataset)  # accepted annotations are our JSON
         told = [refused.detail for refused in dataset.refused]
     assert all(map(str.isprintable, told))
 
@@ -93,7 +93,7 @@ def test_bytes_that_were_changed_are_read_or_refused(format_name: str, said: Ann
 
 
 def _places(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value inside of a value of JSON."""
+    """Yield the path to every value inside a JSON value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in inner:
         yield (*path, key)

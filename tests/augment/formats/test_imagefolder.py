@@ -1,4 +1,4 @@
-"""The imagefolder format: rows of its tables, what is refused, and Hugging Face's ``datasets`` as the judge."""
+"""Imagefolder format: rows of its tables, refusals, and Hugging Face's ``datasets`` as the judge."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def scan(root: Path) -> Dataset:
 
 
 def only(root: Path, **columns: Any) -> tuple[str | None, Annotations]:
-    """The class of the only image, whose row has these columns, and what is said of it."""
+    """Return the class and the annotations of the only image, whose row has these columns."""
     lay(lay_images(root, "a.png"), {"metadata.jsonl": jsonl({"file_name": "a.png", **columns})})
     dataset = registry.scan(root, format="imagefolder")
     [record] = dataset
@@ -47,7 +47,7 @@ def only(root: Path, **columns: Any) -> tuple[str | None, Annotations]:
 
 
 def problem(root: Path, **columns: Any) -> str:
-    """Why the image whose row has these columns is refused."""
+    """Return the reason why the image whose row has these columns is refused."""
     rows = {"file_name": "a.png", **columns}, {"file_name": "b.png"}
     lay(lay_images(root, "a.png", "b.png"), {"metadata.jsonl": jsonl(*rows)})
     [refused] = scan(root).refused
@@ -237,12 +237,12 @@ def test_masks_are_read_and_are_no_images_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "table", "message"),
     [
-        ("metadata.jsonl", b'{"file_name": "a.png"}\n{"file_name"', "line 2 is no JSON"),
-        ("metadata.jsonl", b'["a.png"]\n', "line 1 is no object"),
+        ("metadata.jsonl", b'{"file_name": "a.png"}\n{"file_name"', "line 2 is not JSON"),
+        ("metadata.jsonl", b'["a.png"]\n', "line 1 is not an object"),
         ("metadata.jsonl", b'{"file": "a.png"}\n', "line 1 of metadata.jsonl has no file_name"),
         ("metadata.jsonl", b'{"file_name": 3}\n', "line 1 of metadata.jsonl has no file_name"),
-        ("metadata.jsonl", b'{"file_name": "a.png", "x": ' + b"[" * 100_000, "line 1 is no JSON"),
-        ("metadata.jsonl", b'{"file_name": "a.png", "x": ' + b"1" * 10_000 + b"}", "line 1 is no JSON"),
+        ("metadata.jsonl", b'{"file_name": "a.png", "x": ' + b"[" * 100_000, "line 1 is not JSON"),
+        ("metadata.jsonl", b'{"file_name": "a.png", "x": ' + b"1" * 10_000 + b"}", "line 1 is not JSON"),
         ("metadata.jsonl", b'{"file_name": "\xff.png"}\n', "metadata.jsonl is not UTF-8 at byte 15; save it as UTF-8"),
         ("metadata.csv", b"file_name,label\na.png\n", "line 2 has 1 cells, of 2 columns"),
         ("metadata.csv", b'file_name,objects\na.png,{"bbox"\n', "line 2 cannot be read"),
@@ -262,7 +262,7 @@ def test_two_tables_in_one_folder_and_none_at_all_are_errors(tmp_path: Path) -> 
     with pytest.raises(DatasetError, match=r"has no metadata.jsonl or metadata.csv; write one"):
         registry.scan(tmp_path, format="imagefolder")
     lay(tmp_path, {"metadata.jsonl": jsonl({"file_name": "a.png"}), "metadata.csv": b"file_name\na.png\n"})
-    with pytest.raises(DatasetError, match=r"holds metadata.jsonl and metadata.csv; leave one of them"):
+    with pytest.raises(DatasetError, match=r"holds metadata.jsonl and metadata.csv; remove one of them"):
         registry.scan(tmp_path)
 
 
@@ -300,7 +300,7 @@ def test_annotations_come_back_from_what_is_written(
 
 
 def assert_close(found: Annotations, expected: Annotations) -> None:
-    """The same, with coordinates to six decimals."""
+    """Compare two annotations, with coordinates to six decimals."""
     assert (found.labels or {}, found.box_labels, found.extra) == (
         expected.labels or {},
         expected.box_labels,

@@ -15,7 +15,7 @@ MASKS = npst.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), e
 
 
 def _drawn(polygons: list[mask_outline.Polygon], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """What lies inside of an odd number of them, each drawn by pycocotools."""
+    """Return the pixels inside an odd number of the polygons, each drawn by pycocotools."""
     drawn = np.zeros(shape, np.uint8)
     for polygon in polygons:
         drawn ^= masks.rasterise((polygon,), *shape[:2])

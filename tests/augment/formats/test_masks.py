@@ -1,4 +1,4 @@
-"""The masks format: layouts, pairs, the names of classes, and what is refused by name."""
+"""Masks format: layouts, pairs, the names of classes, and refusals."""
 
 import io
 import pickle
@@ -31,7 +31,7 @@ def mask(value: int = 0, *, height: int = HEIGHT, width: int = WIDTH) -> bytes:
 
 
 def folder(root: Path, *names: str, **files: bytes) -> Path:
-    """Images, and masks where a folder is called after them, each of its own value."""
+    """Write images, and masks in folders named after them, each with its own value."""
     content: dict[str, bytes] = {}
     for number, name in enumerate(names):
         is_mask = any(word in name for word in ("mask", "label", "annot", "Segm", "gt"))
@@ -113,7 +113,7 @@ def test_other_layouts_are_no_pairs(names: tuple[str, ...], tmp_path: Path) -> N
 
 
 def test_folder_without_pairs_is_an_error_that_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no folder of images with a folder of masks beside it; call them images"):
+    with pytest.raises(DatasetError, match="no pair of folders with images and masks; call the folders images"):
         registry.scan(folder(tmp_path, "cat/a.png"), format="masks")
 
 
@@ -135,9 +135,9 @@ def test_images_and_masks_without_a_counterpart_are_refused_by_name(tmp_path: Pa
     dataset = scan(root)
     assert [record.key for record in dataset] == ["a"]
     assert refused(dataset) == {
-        "b.png": (Reason.ANNOTATION, "image without mask: none has its name"),
-        "masks/c.png": (Reason.ANNOTATION, "mask without image: none has its name"),
-        "montage.png": (Reason.MISPLACED, "it lies neither among the images nor among the masks; move it"),
+        "b.png": (Reason.ANNOTATION, "image without mask: no mask has its name"),
+        "masks/c.png": (Reason.ANNOTATION, "mask without image: no image has its name"),
+        "montage.png": (Reason.MISPLACED, "it is in neither the images' nor the masks' folder; move it"),
     }
     with pytest.raises(DatasetError, match=r"1 of image without mask .*, 1 of mask without image "):
         registry.scan(root)
@@ -147,8 +147,8 @@ def test_image_with_two_masks_is_refused(tmp_path: Path) -> None:
     root = folder(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/b_mask.png", "masks/b_label.png")
     lay(root, {"masks/a.tif": mask()})
     assert refused(scan(lay(root, {"images/c.png": pattern(height=6, width=8), "masks/c.png": mask()}))) == {
-        "a.png": (Reason.ANNOTATION, "several masks: masks/a.png, masks/a.tif; join them"),
-        "b.png": (Reason.ANNOTATION, "several masks: masks/b_label.png, masks/b_mask.png; join them"),
+        "a.png": (Reason.ANNOTATION, "several masks: masks/a.png, masks/a.tif; merge them"),
+        "b.png": (Reason.ANNOTATION, "several masks: masks/b_label.png, masks/b_mask.png; merge them"),
     }
 
 
@@ -162,7 +162,7 @@ def test_images_that_differ_in_their_extension_share_a_mask_or_have_their_own(tm
 def test_image_at_the_same_place_of_two_folders_is_refused(tmp_path: Path) -> None:
     root = folder(tmp_path, "images/train/a.png", "train/images/a.png", "train/masks/a.png")
     assert refused(scan(root)) == {
-        "train/images/a.png": (Reason.ANNOTATION, "named twice: images/train/a.png lies at the same place")
+        "train/images/a.png": (Reason.ANNOTATION, "named twice: images/train/a.png has the same name")
     }
 
 
@@ -227,7 +227,7 @@ def test_names_of_classes_are_in_the_order_of_their_indices(name: str, text: str
         (b"\n", "line 1 is empty|names no class"),
         (b"\xff\n", "classes.txt is not UTF-8 at byte 0; save it as UTF-8"),
         (b"0 0 0 sky\n0 0 0 road\n", "classes.txt names the value or colour 0, 0, 0 twice"),
-        (b"0 0 0 sky\n0 0 256 road\n", "classes.txt: it lists 256, of 255 in a colour"),
+        (b"0 0 0 sky\n0 0 256 road\n", "classes.txt: it lists the value 256, of at most 255"),
         (b"".join(b"%d 1 0 c%d\n" % (i, i) for i in range(256)), "lists 256 values or colours, of 255 allowed"),
     ],
 )
@@ -246,7 +246,7 @@ def test_names_come_back_from_what_is_written(classes: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("name", ["", " a", "a\nb", "a\u2028b"])
 def test_name_that_cannot_stand_in_a_line_is_refused(name: str) -> None:
-    with pytest.raises(DatasetError, match=r"cannot stand in a line of classes\.txt"):
+    with pytest.raises(DatasetError, match=r"cannot be a line of classes\.txt"):
         masks.written(("sky", name))
 
 
@@ -254,8 +254,8 @@ def test_name_that_cannot_stand_in_a_line_is_refused(name: str) -> None:
     ("text", "message"),
     [
         (b"Value,Colour\n0,red\n", r"its header has no column of names \(name, class, "),
-        (b"Pixel Value,Class\n0,sky\n1\n", "row 3 has 1 cells, of 2 in the header"),
-        (b"Pixel Value,Class\nzero,sky\n", "'zero' is no value of a mask"),
+        (b"Pixel Value,Class\n0,sky\n1\n", "row 3 has 1 cells for 2 columns"),
+        (b"Pixel Value,Class\nzero,sky\n", "'zero' is not a mask's value"),
         (b"Pixel Value,Class\n0,sky\n0,road\n", "names the value or colour 0 twice"),
         (b"id,name,r,g,b\n7,sky,1,2,3\n", "has colours and values that do not count from 0"),
     ],
@@ -349,9 +349,9 @@ def test_masks_of_0_and_255_alone_are_refused_until_the_values_are_named(mode: s
     binary = STRIPES.clip(max=1) * 255
     data = _encoded(np.stack([binary] * 3, axis=2) if mode == "RGB" else binary, mode=mode)
     root = lay(folder(tmp_path, "images/a.png", "images/b.png"), {"masks/a.png": mask(0), "masks/b.png": data})
-    for _ in range(2):  # the second time from what is known of the files
+    for _ in range(2):  # the second time from the known rows of the files
         with pytest.raises(
-            DatasetError, match=r"all masks hold only 0 and 255, as masks/b.png does.*write 1 for 255; or"
+            DatasetError, match=r"all masks hold only 0 and 255, as masks/b.png does.*replace 255 by 1; or"
         ):
             registry.scan(root)
     lay(root, {"_classes.csv": b"Pixel Value,Class\n0,background\n255,object\n"})
@@ -380,11 +380,11 @@ def test_class_folders_of_pairs_are_no_classes_and_several_masks_are_refused(tmp
     root = folder(tmp_path, *names, "benign/benign (1)_mask_1.png")
     dataset = scan(root)
     assert (dataset.format, set(dataset.targets)) == ("masks", {"mask"})
-    assert dataset.notices == ("2 folders of images with masks are no classes, but part of the keys: benign, normal",)
+    assert dataset.notices == ("2 folders of images with masks are not classes, but part of the keys: benign, normal",)
     assert refused(dataset) == {
         "benign/benign (1).png": (
             Reason.ANNOTATION,
-            "several masks: benign/benign (1)_mask.png, benign/benign (1)_mask_1.png; join them",
+            "several masks: benign/benign (1)_mask.png, benign/benign (1)_mask_1.png; merge them",
         )
     }
 
@@ -408,7 +408,7 @@ def test_test_split_may_be_without_masks_and_no_other(tmp_path: Path) -> None:
     assert dataset.splits == {"test": 1, "train": 1}
     assert dataset.notices == ("no image of the split test has a mask",)
     lay(root, {"val/c.jpg": pattern(9, height=HEIGHT, width=WIDTH)})
-    assert refused(scan(root)) == {"val/c.jpg": (Reason.ANNOTATION, "image without mask: none has its name")}
+    assert refused(scan(root)) == {"val/c.jpg": (Reason.ANNOTATION, "image without mask: no mask has its name")}
 
 
 # ------------------------------------------------------------------------------------------------------ round trip

@@ -1,4 +1,4 @@
-"""Shards of either kind: what is packed comes back, whatever the names; and one dataset is the same in both."""
+"""Shards of both kinds: outputs are read back whatever their names, and a dataset is the same in both."""
 
 import os
 import tempfile
@@ -191,7 +191,7 @@ def test_a_changed_shard_is_noticed_where_its_images_changed(format_name: str, t
 @pytest.mark.parametrize("suffix", [".tar", ".parquet"])
 def test_shards_of_splits_beside_others_are_ambiguous(suffix: str, tmp_path: Path) -> None:
     lay(tmp_path, {f"train-0{suffix}": b"", f"more-0{suffix}": b""})
-    with pytest.raises(DatasetError, match=r"train-0.* shards of none: more-0.* rename"):
+    with pytest.raises(DatasetError, match=r"train-0.* shards without a split: more-0.* rename"):
         scan.scan(tmp_path, format="webdataset" if suffix == ".tar" else "parquet")
     lay(tmp_path / "two", {f"train-val-0{suffix}": b""})
     with pytest.raises(DatasetError, match="names of the splits train, val"):

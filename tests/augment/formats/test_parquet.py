@@ -1,4 +1,4 @@
-"""Parquet with images: what ``datasets`` writes is read, ours it reads; files that cannot be true are refused."""
+"""Parquet with images: ``datasets`` and this format read each other's files, and invalid files are refused."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def table(num_rows: int = 3, **columns: Any) -> pa.Table:
-    """Images with paths, and more columns."""
+    """Return images with paths, and more columns."""
     images = [{"bytes": pattern(i), "path": f"{i}.png"} for i in range(num_rows)]
     return pa.table({"image": pa.array(images, IMAGE), **columns})
 
@@ -174,7 +174,9 @@ def test_a_column_of_bytes_alone_is_the_image(tmp_path: Path) -> None:
 
 def test_several_images_are_ambiguous_unless_one_is_called_image(tmp_path: Path) -> None:
     rows = table().rename_columns(["left"]).append_column("right", table().column("image"))
-    with pytest.raises(DatasetError, match="several columns may be the image: left, right; call one of them image"):
+    with pytest.raises(
+        DatasetError, match="several columns may be the image: left, right; rename one of them to image"
+    ):
         scan(laid(tmp_path, rows))
     dataset = scan(laid(tmp_path, rows.append_column("image", table().column("image"))))
     assert dataset.num_records == 3
@@ -306,9 +308,9 @@ def test_images_that_are_null_or_none_are_refused_by_name(tmp_path: Path) -> Non
     ("rows", "words"),
     [
         (pa.table({"x": [1]}), "no column holds images, of x"),
-        (pa.table({"a/b": [b"1"]}), "cannot be read by this name"),
-        (pa.table({"..": [b"1"]}), "cannot be read by this name"),
-        (pa.table([[b"1"], [b"2"]], names=["x", "x"]), "several columns have one name"),
+        (pa.table({"a/b": [b"1"]}), "cannot be read under this name"),
+        (pa.table({"..": [b"1"]}), "cannot be read under this name"),
+        (pa.table([[b"1"], [b"2"]], names=["x", "x"]), "several columns have the same name"),
         (pa.table({"image": [[b"1"]]}), "no column holds images"),
         (table().replace_schema_metadata({"huggingface": "{"}), "huggingface metadata"),
         (table().replace_schema_metadata({"huggingface": "[]"}), "huggingface metadata"),
@@ -316,13 +318,13 @@ def test_images_that_are_null_or_none_are_refused_by_name(tmp_path: Path) -> Non
             pa.table({"image": ["a.png"]}).replace_schema_metadata(
                 {"huggingface": '{"info": {"features": {"image": {"_type": "Image"}}}}'}
             ),
-            "holds paths and no images",
+            "holds paths, not images",
         ),
         (
             table(label=[0, 1, 2]).replace_schema_metadata(
                 {"huggingface": '{"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "a"]}}}}'}
             ),
-            "names that are not different texts",
+            "names that are not distinct texts",
         ),
     ],
 )
@@ -333,7 +335,7 @@ def test_columns_that_cannot_be_understood_are_refused(rows: pa.Table, words: st
 
 def test_shards_of_two_datasets_are_refused(tmp_path: Path) -> None:
     laid(laid(tmp_path, table(label=[0, 1, 2]), "train-0.parquet"), table(), "train-1.parquet")
-    with pytest.raises(DatasetError, match=r"train-1\.parquet has other columns"):
+    with pytest.raises(DatasetError, match=r"train-1\.parquet differs from"):
         scan(tmp_path)
 
 
@@ -361,5 +363,5 @@ def test_a_group_that_is_too_large_is_refused_with_the_remedy(tmp_path: Path, mo
 
 def test_more_rows_than_bytes_are_refused(tmp_path: Path) -> None:
     laid(tmp_path, pa.table({"image": pa.nulls(1_000_000, IMAGE)}))
-    with pytest.raises(DatasetError, match="claims 1000000 rows in"):
+    with pytest.raises(DatasetError, match="claims to have 1000000 rows in"):
         scan(tmp_path)

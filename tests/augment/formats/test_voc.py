@@ -1,4 +1,4 @@
-"""The PASCAL VOC format: layouts, what pixels are counted from, lists of names, masks, and XML that means harm."""
+"""PASCAL VOC format: layouts, the origin of pixel coordinates, lists of names, masks, and hostile XML."""
 
 import io
 import tempfile
@@ -47,13 +47,13 @@ def _scan(root: Path) -> Dataset:
 
 
 def _one(root: Path, xml: bytes) -> Annotations:
-    """What is said of the only image."""
+    """Return the annotations of the only image."""
     dataset = _scan(_lay(root, {"Annotations/a.xml": xml}, "JPEGImages/a.png"))
     return annotations_by_key(dataset)["a"]
 
 
 def _problem(root: Path, xml: bytes) -> str:
-    """Why an image with this XML is refused."""
+    """Return the reason why an image with this XML is refused."""
     dataset = _scan(_lay(root, {"Annotations/a.xml": xml, "Annotations/b.xml": _xml()}, "images/a.png", "images/b.png"))
     [refused] = dataset.refused
     assert (refused.key, refused.reason) == ("a.png" if "/" not in refused.key else refused.key, Reason.ANNOTATION)
@@ -227,10 +227,10 @@ def test_images_that_the_layout_has_no_place_for_are_refused_by_name(tmp_path: P
         (
             "JPEGImages/a.webp",
             Reason.MISPLACED,
-            "JPEGImages/a.png has the same name, and annotations go by that; rename one of them",
+            "JPEGImages/a.png has the same name, which annotations refer to; rename one of them",
         ),
-        ("SegmentationClass/gone.png", Reason.MISPLACED, "a mask of an image that is not there"),
-        ("plots/boxes.png", Reason.MISPLACED, "it does not lie in JPEGImages; move it there"),
+        ("SegmentationClass/gone.png", Reason.MISPLACED, "its image is missing"),
+        ("plots/boxes.png", Reason.MISPLACED, "it is not in JPEGImages; move it there"),
     ]
 
 
@@ -263,7 +263,7 @@ _OUTSIDE = b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation><
         (b"\xff\xfe\x00", "not XML"),
         (b'<?xml version="1.0" encoding="klingon"?><annotation/>', "not XML"),
         (b"<html/>", "not XML of VOC: the outermost element is <html>"),
-        (_xml(_object(), size=(WIDTH, 9)), "image of another size: the XML says 8 x 9, the upright image is 8 x 6"),
+        (_xml(_object(), size=(WIDTH, 9)), "image of another size: the XML has 8 x 9, the upright image is 8 x 6"),
         (_xml("<object><name>dog</name></object>"), "object without box: object 0 has no <bndbox>; write its box, or"),
         (
             _xml("<object><name>dog</name><polygon><pt><x>1</x><y>1</y></pt></polygon></object>"),
@@ -355,7 +355,7 @@ def test_xml_that_could_be_of_two_images_is_an_error_of_its_name(tmp_path: Path)
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True), st.data())
 def test_names_in_xml_count_only_if_no_image_has_the_name_of_the_file(stems: list[str], data: st.DataObject) -> None:
-    """Tools leave old names in them, also those of other images."""
+    """Tools leave old names in XML, also those of other images."""
     said = {stem: data.draw(st.sampled_from(["abc.jpg", "a", "b.png", "/x/c.jpg", "", None])) for stem in stems}
     with tempfile.TemporaryDirectory() as folder:
         files = {
@@ -431,7 +431,7 @@ def test_masks_in_the_colours_of_a_label_map_keep_the_names_of_their_classes(tmp
 
 def test_several_sets_below_one_folder_are_an_error(tmp_path: Path) -> None:
     files = {f"VOC{year}/Annotations/a.xml": _xml() for year in (2007, 2012)}
-    with pytest.raises(DatasetError, match="several sets of VOC"):
+    with pytest.raises(DatasetError, match="several VOC datasets"):
         _scan(_lay(tmp_path, dict(files), "VOC2007/JPEGImages/a.png"))
 
 

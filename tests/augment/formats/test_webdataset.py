@@ -1,4 +1,4 @@
-"""WebDataset shards: those that the ``webdataset`` package writes are read, ours it reads; hostile ones are refused."""
+"""WebDataset shards: the ``webdataset`` package and this format read each other's files; hostile ones are refused."""
 
 import gc
 import io
@@ -158,11 +158,11 @@ def test_a_list_of_classes_names_indices(files: dict[str, bytes | None], tmp_pat
     ("data", "words"),
     [
         (b"{", "not JSON"),
-        (b'{"classes": "cat"}', "classes is no list of names"),
+        (b'{"classes": "cat"}', "classes is not a list of names"),
         (b'{"classes": ["a", "a"]}', "has 'a' twice"),
         (b'{"classes": ["\\ud800"]}', "half of a surrogate pair"),
-        (b'{"keypoint_names": [1]}', "keypoint_names is no list"),
-        (b"[]", "holds no object"),
+        (b'{"keypoint_names": [1]}', "keypoint_names is not a list"),
+        (b"[]", "does not hold an object"),
         (b"\xff", "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
     ],
@@ -285,7 +285,7 @@ def test_a_shard_that_was_cut_is_refused_with_its_name_and_a_remedy(tmp_path: Pa
     whole = tar_of({"a.png": PNG, "b.png": PNG})
     for blocks in range(5):
         lay(tmp_path, {"train-000000.tar": whole, "train-000001.tar": whole[: 512 * blocks]})
-        with pytest.raises(DatasetError, match=r"train-000001\.tar ends at byte \d+.*it was cut; fetch"):
+        with pytest.raises(DatasetError, match=r"train-000001\.tar ends at byte \d+.*it is truncated; fetch"):
             scan(tmp_path)
 
 
@@ -303,7 +303,7 @@ def test_a_shard_that_changes_under_the_scan_is_refused(tmp_path: Path) -> None:
     assert annotate is not None
     assert annotate(8, 8) == Annotations(boxes=())
     (tmp_path / "shard-000000.tar").write_bytes(tar_of({"b.png": PNG, "b.json": b'{"boxes": []}'}))
-    with pytest.raises(ValueError, match="written to while it was read"):
+    with pytest.raises(ValueError, match="written to during the read"):
         annotate(8, 8)
 
 

@@ -1,4 +1,4 @@
-"""The YOLO format: lines of text, data.yaml, darknet's layout, and files that mean harm."""
+"""YOLO format: lines of text, data.yaml, darknet's layout, and hostile files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,13 +37,13 @@ def _scan(root: Path) -> Dataset:
 
 
 def _one(root: Path, lines: str | bytes, *, said: str = YAML_TEXT) -> Annotations:
-    """What is said of the only image."""
+    """Return the annotations of the only image."""
     files = {"data.yaml": said, "labels/train/a.txt": lines}
     return next(iter(annotations_by_key(_scan(_lay(root, files, "images/train/a.png", "images/val/b.png"))).values()))
 
 
 def _problem(root: Path, lines: str | bytes, *, said: str = YAML_TEXT) -> str:
-    """Why an image with these lines is refused."""
+    """Return the reason why an image with these lines is refused."""
     files = {"data.yaml": said, "labels/train/a.txt": lines}
     [refused] = _scan(_lay(root, files, "images/train/a.png", "images/val/b.png")).refused
     assert (refused.key, refused.reason) == ("train/a.png", Reason.ANNOTATION)
@@ -113,7 +113,7 @@ def test_keypoints_of_two_columns_are_visible_unless_they_are_0_0_or_negative(tm
         ("0 0.5 0.5 0.1 0.2 0.9", "predictions: line 1 has 6 columns"),
         ("0 0.5 0.5 0.1 0.2\n0 0.5", "number of columns: line 2 has 2"),
         ("0 0.1 0.1 0.5 0.1 0.5 0.4 0.3", "number of columns: line 1 has 8"),
-        ("2 0.5 0.5 0.1 0.2", "unknown class: line 1 has class 2, of 2 counted from 0"),
+        ("2 0.5 0.5 0.1 0.2", "unknown class: line 1 has class 2, of 2 classes counted from 0"),
         ("-1 0.5 0.5 0.1 0.2", "unknown class"),
         ("cat 0.5 0.5 0.1 0.2", "not a number: line 1 begins with 'cat'"),
         ("0.5 0.5 0.5 0.1 0.2", "not a number: line 1 begins with '0.5'"),
@@ -134,7 +134,7 @@ def test_lines_that_cannot_be_true_refuse_their_image(lines: str | bytes, why: s
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        ("0 0.5 0.5 0.1 0.2", "number of columns: line 1 has 5, and 11"),
+        ("0 0.5 0.5 0.1 0.2", "number of columns: line 1 has 5, but 11"),
         ("0 0.5 0.5 0.1 0.2 0.5 0.5 3 0 0 0", "unknown visibility: a keypoint has 3"),
     ],
 )
@@ -151,7 +151,7 @@ def test_oriented_boxes_are_refused_with_the_way_out(tmp_path: Path) -> None:
 
 
 def _read_independently(root: Path, height: int, width: int) -> dict[str, list[tuple[str, list[float]]]]:
-    """A reader of its own: classes and pixels of each line, by the rules that Ultralytics documents."""
+    """Read classes and pixels of each line by the rules that Ultralytics documents, without our reader."""
     said = yaml.safe_load((root / "data.yaml").read_text(encoding="utf-8"))
     found = {}
     for key in ("train", "val", "test"):
@@ -278,7 +278,7 @@ def test_flip_idx_and_names_that_disagree_are_refused(tmp_path: Path) -> None:
     lay(tmp_path, {"images/train/a.png": pattern()})
     text = "train: images/train\nkpt_shape: [2, 3]\nflip_idx: [1, 0]\nkpt_names:\n  0: [nose, tail]\nnames: [a]\n"
     (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(DatasetError, match="flip_idx says that 'nose' is 'tail' in a mirror"):
+    with pytest.raises(DatasetError, match="flip_idx mirrors 'nose' to 'tail'"):
         scan(tmp_path)
 
 
@@ -287,6 +287,6 @@ def test_lines_that_no_image_has_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("train: images/train\nnames: [a]\n")
     (tmp_path / "labels" / "train").mkdir(parents=True)
     (tmp_path / "labels" / "train" / "img_0.txt").write_text("0 .5 .5 .4 .4\n")
-    (tmp_path / "labels" / "train" / "classes.txt").write_text("a\n")  # as LabelImg lays it there
+    (tmp_path / "labels" / "train" / "classes.txt").write_text("a\n")  # as LabelImg writes it
     with pytest.raises(DatasetError, match=r"labels/train/img_0\.txt"):
         scan(tmp_path)

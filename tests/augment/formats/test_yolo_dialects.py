@@ -1,4 +1,4 @@
-"""YOLO as tools write it: read with the right classes and boxes, or refused by name; never read with less in it."""
+"""YOLO as tools write it: read with the right classes and boxes, or refused by name, and never read in part."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ NAMES = "names: [cat, dog]\n"
 
 
 def _lay(root: Path, files: Mapping[str, str | bytes]) -> Path:
-    """Write texts; what is empty and ends as an image does is one, each of another shade."""
+    """Write texts; an empty text with an image's suffix becomes an image, each of another shade."""
     content = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
     shades = {name: i for i, name in enumerate(content)}
     images = {name: pattern(shades[name]) for name, data in content.items() if not data and name.endswith("g")}
@@ -33,7 +33,7 @@ def _refusal(root: Path, files: Mapping[str, str | bytes], **options: str) -> st
 
 
 def _split(text: str, *splits: str) -> dict[str, str | bytes]:
-    """A dataset of one image a split, as Roboflow lays it out."""
+    """Write a dataset with one image a split, in Roboflow's layout."""
     files: dict[str, str | bytes] = {"data.yaml": NAMES + text}
     for split in splits:
         files |= {f"{split}/images/{split}.png": "", f"{split}/labels/{split}.txt": BOX}
@@ -96,7 +96,7 @@ def test_yaml_of_a_model_and_one_below_the_root_name_no_other_classes(tmp_path: 
 @pytest.mark.parametrize("place", ["img", "Images", "JPEGImages", "."])
 def test_lines_beside_a_folder_that_is_not_called_images_are_refused_by_name(place: str, tmp_path: Path) -> None:
     why = _refusal(tmp_path, {f"{place}/a.png": "", "labels/a.txt": BOX, "classes.txt": "cat\ndog\n"})
-    assert "labels/a.txt: none has the name of these lines at the same place below a folder images" in why
+    assert "labels/a.txt: no image has the name of these lines at the same path in a folder images" in why
 
 
 def test_missing_names_that_folders_could_be_are_refused(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_image_outside_of_the_folders_of_splits_is_told_and_does_not_mix_them(tm
     dataset = scan(_lay(tmp_path, files))
     assert dict(dataset.splits) == {"train": 1, "valid": 1}
     [refused] = dataset.refused
-    assert (refused.key, refused.detail) == ("sample.png", "it is in no folder of a split, and others are in one")
+    assert (refused.key, refused.detail) == ("sample.png", "it is not in the folder of a split, as others are")
 
 
 # ------------------------------------------------------------------------------------------------------ data.yaml
@@ -219,14 +219,14 @@ def test_names_may_be_written_in_many_ways(names: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("names: cat, dog\nnc: 3", "nc is 3, and there are 2 names"),
+        ("names: cat, dog\nnc: 3", "nc is 3, but there are 2 names"),
         ("names: {'0': cat, 0: dog}", "names.0: `0` is written twice"),
-        ("names: {'1': cat, '2': dog}", "names are numbered from 0 without gaps"),
+        ("names: {'1': cat, '2': dog}", "names must be numbered from 0 without gaps"),
         ("names: cat dog", "names is the text 'cat dog'; write them as a list"),
         ("names: \"['cat', 'dog']\"", "names is the text"),
         ("names: classes.txt\nnc: 1", "names is the text 'classes.txt'"),
         ("names: cat,, dog", "the name of class 1 is ''"),
-        (f"{NAMES}task: obb", "task is obb: oriented boxes are not read here"),
+        (f"{NAMES}task: obb", "task is obb: oriented boxes cannot be read"),
         (f"{NAMES}task: pose", "kpt_shape is missing"),
         (f"{NAMES}flip_idx: [1, 0]", "kpt_shape is missing"),
     ],
@@ -243,7 +243,7 @@ def test_oriented_boxes_are_refused_by_name_with_and_without_yaml(text: str | No
     lines = "0 0.1 0.1 0.5 0.1 0.5 0.4 0.1 0.4\n1 0.2 0.1 0.6 0.1 0.6 0.4 0.2 0.4\n"
     files: dict[str, str | bytes] = {"images/a.png": "", "labels/a.txt": lines}
     why = _refusal(tmp_path, files if text is None else {**files, "data.yaml": text})
-    assert "as oriented boxes have, which are not read here" in why
+    assert "as oriented boxes have, which cannot be read" in why
     assert f"write `task: segment` into {'a data.yaml' if text is None else 'data.yaml'}" in why
 
 
@@ -252,7 +252,7 @@ _share = st.floats(0, 1).map(lambda value: round(value, 6))
 
 @st.composite
 def _pose(draw: st.DrawFn, number: int, columns: int) -> str:
-    """A line of a box in the image and keypoints in it, some of them missing."""
+    """Return a line of a box in the image and keypoints in it, some of them missing."""
     x, y = draw(st.floats(0.3, 0.7)), draw(st.floats(0.3, 0.7))
     across, down = draw(st.floats(0.01, 0.6)), draw(st.floats(0.01, 0.6))
     shares = [x, y, across, down]
@@ -286,7 +286,7 @@ def test_poses_without_kpt_shape_are_refused_with_what_to_write(tmp_path: Path) 
     line = "0 0.5 0.5 0.4 0.4 0.45 0.45 2 0.55 0.45 1 0.5 0.55 2 0.4 0.6 0\n"
     files = {"data.yaml": f"{NAMES}train: images\n", "images/a.png": "", "labels/a.txt": line}
     why = _refusal(tmp_path, files)
-    assert "17 columns, as keypoints have, and nothing says how many: write kpt_shape: [4, 3] into data.yaml" in why
+    assert "17 columns, as keypoints have, but their number is missing: write kpt_shape: [4, 3] into data.yaml" in why
     lay(tmp_path, {"data.yaml": f"{NAMES}train: images\nkpt_shape: [4, 3]\n".encode()})
     assert annotations_by_key(scan(tmp_path))["a"].keypoint_visibility == (2, 1, 2, 0)
 
@@ -306,7 +306,7 @@ def test_confidences_are_refused_by_name(tmp_path: Path) -> None:
     _is_dog(dataset, "b")
     [refused] = dataset.refused
     assert refused.key == "a.png"
-    assert "line 1 has 6 columns, a box and how sure a detector was of it; remove the last column" in refused.detail
+    assert "line 1 has 6 columns, a box and a detector's confidence; remove the last column" in refused.detail
 
 
 # ------------------------------------------------------------------------------------------------ lines and images

@@ -1,4 +1,4 @@
-"""Where the images of a YOLO dataset are: data.yaml, lists, darknet's layout; and files that mean harm."""
+"""Paths of a YOLO dataset's images: data.yaml, lists, darknet's layout; and hostile files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ def _scan(root: Path) -> Dataset:
 
 
 def _yaml(root: Path, text: str) -> str:
-    """Why a data.yaml is an error."""
+    """Return the error that a data.yaml causes."""
     with pytest.raises(DatasetError) as caught:
         _scan(_lay(root, {"data.yaml": text}, "images/a.png"))
     return str(caught.value)
@@ -102,7 +102,7 @@ def test_image_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> No
     text = f"{NAMES}train: images/train\nval: images/train\n"
     dataset = _scan(_lay(tmp_path, {"data.yaml": text}, "images/train/a.png", "images/other/b.png"))
     assert [(each.key, each.detail) for each in dataset.refused] == [
-        ("images/other/b.png", "it is in no place that data.yaml names"),
+        ("images/other/b.png", "it is not in a place that data.yaml names"),
         ("val/a.png", "it is in train too; take it out of one of them"),
     ]
 
@@ -116,26 +116,26 @@ def test_image_in_two_splits_or_in_none_is_refused_by_name(tmp_path: Path) -> No
         ("names: !!python/object/apply:os.system [x]\n", "is a tag; a data.yaml holds plain values only"),
         ("names: " + "[" * 2000 + "\n", "nest more than"),
         ("%YAML 1.1\n---\nnames: [a]\n", "line 2: the document requires %YAML 1.1; write YAML 1.2"),
-        ("- a\n", "it is a mapping"),
+        ("- a\n", "it must be a mapping"),
         ("", "the document is empty; write `names`"),
-        ("train: images\n", "names is the list of the names"),
-        ("names: []\ntrain: images\n", "names is the list of the names"),
-        ("names: {0: a, 2: b}\n", "names are numbered from 0 without gaps"),
+        ("train: images\n", "names must be a list of class names"),
+        ("names: []\ntrain: images\n", "names must be a list of class names"),
+        ("names: {0: a, 2: b}\n", "names must be numbered from 0 without gaps"),
         ("names: [a, a]\n", "classes 0 and 1 are both called 'a'"),
         ("names: [a, [b]]\n", "the name of class 1 is ['b']; write it in quotes"),
         (r'names: ["\ud800"]', "names.0: the text has half of a surrogate pair"),
         (r'{names: [a], train: "\ud800"}', "train: the text has half of a surrogate pair"),
         ("names: [a, null]\n", "the name of class 1 is None"),
-        ("names: [a]\nnc: 2\n", "nc is 2, and there are 1 names"),
+        ("names: [a]\nnc: 2\n", "nc is 2, but there are 1 names"),
         ("names: [a]\nnc: many\n", "nc is the number of classes, not 'many'"),
-        ("nc: 99999999999999\n", "names is the list"),
+        ("nc: 99999999999999\n", "names must be a list"),
         ("names: [a]\ntrain: {a: b}\n", "train is a folder, a list of images (.txt), or several of them"),
         ("names: [a]\ntrain: [" + "x, " * 1001 + "]\n", "train has 1001 places, of 1000 allowed"),
         ("names: [a]\npath: [x]\n", "path is ['x'], not a folder"),
-        ("names: [a]\nkpt_shape: 5\n", "kpt_shape is [number of keypoints, 2 or 3], not 5"),
-        ("names: [a]\nkpt_shape: [999999999, 3]\n", "kpt_shape is"),
-        ("names: [a]\nkpt_shape: [2, 3]\nflip_idx: [0, 0]\n", "flip_idx names each of the 2 keypoints once"),
-        ("names: [a]\nkpt_shape: [2, 3]\nkpt_names: [x]\n", "kpt_names are the 2 names of the keypoints"),
+        ("names: [a]\nkpt_shape: 5\n", "kpt_shape must be [number of keypoints, 2 or 3], not 5"),
+        ("names: [a]\nkpt_shape: [999999999, 3]\n", "kpt_shape must be"),
+        ("names: [a]\nkpt_shape: [2, 3]\nflip_idx: [0, 0]\n", "flip_idx must name each of the 2 keypoints once"),
+        ("names: [a]\nkpt_shape: [2, 3]\nkpt_names: [x]\n", "kpt_names must be the 2 names of the keypoints"),
         ("names: [a]\nkpt_shape: [2, 3]\nkpt_names: [x, x]\n", "are both called 'x'"),
         ("a: '" + "x" * config.MAX_BYTES + "'\n", "bytes, of 262144 allowed"),
         ("names: [a]\ntrain: \x00\n", "the character U+0000 is not allowed"),

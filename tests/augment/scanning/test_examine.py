@@ -1,4 +1,4 @@
-"""The scan: what is refused and why, what is read, and that the outcome depends on the files alone."""
+"""Scan: refusals and their reasons, files that are read, and results that depend on the files alone."""
 
 import os
 import random
@@ -29,12 +29,12 @@ from tests.augment.images import hostile
 
 
 def mask(value: int) -> bytes:
-    """An encoded mask for ``image``."""
+    """Return an encoded mask for ``image``."""
     return masks.encode_mask(np.full((8, 8), value, np.uint8))
 
 
 def outcome(dataset: Dataset) -> tuple[object, ...]:
-    """All that a scan says, less when and where it was made."""
+    """Return the result of a scan without its time and place."""
     return dataset.digest, dataset.classes, dataset.splits, tuple(dataset), dataset.refused, dataset.notices
 
 
@@ -78,7 +78,7 @@ def test_special_files_are_named_for_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "device.png").symlink_to("/dev/zero")
     (tmp_path / "dangling.png").symlink_to("nowhere.png")
     assert {name: detail for name, (_, detail) in refused(scan(tmp_path)).items()} == {
-        "dangling.png": "a link to nothing",
+        "dangling.png": "a dangling link",
         "device.png": "a device, not a file",
         "pipe.png": "a named pipe, not a file",
     }
@@ -90,7 +90,7 @@ def test_named_pipe_is_never_opened(tmp_path: Path) -> None:
     opened = threading.Event()
 
     def write() -> None:
-        with (tmp_path / "pipe.png").open("wb"):  # returns once somebody reads
+        with (tmp_path / "pipe.png").open("wb"):  # returns once the pipe is read
             opened.set()
 
     writer = threading.Thread(target=write)
@@ -104,7 +104,7 @@ def test_named_pipe_is_never_opened(tmp_path: Path) -> None:
 
 def test_unreadable_files_and_folders_are_refused(tmp_path: Path) -> None:
     root = lay_images(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
-    scan(root)  # imports what it imports while it may
+    scan(root)  # imports everything while it is allowed to
     (root / "cat" / "2.png").chmod(0)
     (root / "dog").chmod(0)
     tmp_path.chmod(0o755)
@@ -143,7 +143,7 @@ def test_name_that_is_not_utf8_is_refused_in_print(tmp_path: Path) -> None:
 def test_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
     lay_images(tmp_path, "good.png")
     with (tmp_path / "long.png").open("wb") as file:
-        file.truncate(5 * 2**40)  # a hole: it takes no room, and reading it would take hours
+        file.truncate(5 * 2**40)  # a hole: it takes no space, and reading it would take hours
     detail = f"{5 * 2**40} bytes, of {256 * 2**20} allowed (max_file_bytes)"
     assert refused(scan(tmp_path)) == {"long.png": (Reason.TOO_MANY_BYTES, detail)}
 
@@ -185,12 +185,12 @@ def test_path_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
     lay_images(tmp_path, "1.png")
     with pytest.raises(DatasetError, match="does not exist"):
         scan(tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match="is a file, not a folder; give the folder it lies in"):
+    with pytest.raises(DatasetError, match="is a file, not a folder; give the folder that it is in"):
         scan(tmp_path / "1.png")
 
 
 def test_unknown_format_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no format 'films'; there is coco, "):
+    with pytest.raises(DatasetError, match="unknown format 'films'; the formats are coco, "):
         scan(lay_images(tmp_path, "1.png"), format="films")
 
 
@@ -261,7 +261,7 @@ def test_outcome_depends_on_the_files_alone(names: list[str], is_image: list[boo
     contents = {
         name: pattern(shade) if is_image[shade] else b"words"
         for shade, name in enumerate(names)
-        if not any(other.startswith(f"{name}/") for other in names)  # no file where a folder lies
+        if not any(other.startswith(f"{name}/") for other in names)  # no file in place of a folder
     }
     with TemporaryDirectory() as first, TemporaryDirectory() as second:
         lay(Path(first), contents)
@@ -293,7 +293,7 @@ def test_digest_changes_with_content_key_and_class_and_with_nothing_else(tmp_pat
 
     original = digest(0, {**files})
     assert digest(1, {**files, "README.txt": b"words", "empty": None}) == original
-    assert digest(2, {"cat/1.jpg": pattern(1), "dog/1": pattern(2)}) == original  # extensions are in no key here
+    assert digest(2, {"cat/1.jpg": pattern(1), "dog/1": pattern(2)}) == original  # no key has an extension here
     os.utime(tmp_path / "0" / "cat" / "1.png", (1, 1))
     assert scan(tmp_path / "0").digest == original
     others = [
@@ -319,7 +319,7 @@ def test_new_class_leaves_the_other_records_as_they_are(tmp_path: Path) -> None:
 
 @pytest.fixture
 def num_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files whose images or masks were read."""
+    """Return the names of the files whose images or masks were read."""
     names: list[str] = []
     real = Examiner._read
 
@@ -382,7 +382,7 @@ def test_second_scan_of_masks_and_packed_files_reads_no_image(tmp_path: Path, nu
 
 
 def test_second_scan_reads_a_young_file_again(tmp_path: Path, num_read: list[str]) -> None:
-    """Within two seconds it may change once more and keep its status."""
+    """Within two seconds a file may change once more and keep its status."""
     root = lay_images(tmp_path, "1.png")
     scan(root)
     num_read.clear()
@@ -392,7 +392,7 @@ def test_second_scan_reads_a_young_file_again(tmp_path: Path, num_read: list[str
 
 @pytest.mark.usefixtures("files_are_settled")
 def test_second_scan_believes_nothing_of_a_file_of_equal_size_and_time(tmp_path: Path) -> None:
-    """``cp -p``, ``rsync -t`` and ``tar`` set both as they like."""
+    """``cp -p``, ``rsync -t`` and ``tar`` set size and time as they like."""
     root = lay_images(tmp_path, "1.png", "2.png", "3.png")
     first = scan(root)
     other = lay(tmp_path / "other", {"1.png": pattern(7)}) / "1.png"

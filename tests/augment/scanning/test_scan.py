@@ -1,4 +1,4 @@
-"""The scan's front door: which format a folder is of, and what becomes of annotations that cannot be true."""
+"""Scan from outside: recognition of formats, and the treatment of invalid annotations."""
 
 import os
 import re
@@ -20,7 +20,7 @@ BOXES = b"file_name,class,xmin,ymin,xmax,ymax\n"
 
 
 def boxes(root: Path, *rows: str) -> Path:
-    """A table of boxes; the images a to e are 8 x 8."""
+    """Write a table of boxes; the images a to e are 8 x 8."""
     lay_images(root, *(f"{name}.png" for name in "abcde"))
     return lay(root, {"labels.csv": BOXES + "".join(f"{row}\n" for row in rows).encode()})
 
@@ -78,10 +78,10 @@ def test_two_formats_that_are_equally_sure_need_a_name(tmp_path: Path) -> None:
 
 def test_unknown_format_is_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(
-        DatasetError, match=r"no format 'imagefodler'; did you mean `imagefolder`\?; there is coco, csv"
+        DatasetError, match=r"unknown format 'imagefodler'; did you mean `imagefolder`\?; the formats are coco, csv"
     ):
         scan(tmp_path, format="imagefodler")
-    with pytest.raises(DatasetError, match="there is no format 'xxxxx'; there is coco, "):
+    with pytest.raises(DatasetError, match="unknown format 'xxxxx'; the formats are coco, "):
         scan(tmp_path, format="xxxxx")
 
 
@@ -116,18 +116,18 @@ def test_annotations_that_cannot_be_true_refuse_the_dataset_with_a_report(tmp_pa
     with pytest.raises(DatasetError) as caught:
         scan(root)
     told = str(caught.value)
-    assert "has 6 images whose annotations cannot be true: 4 of box outside (a.png: box 0 is [0.0, 0.0, 100" in told
+    assert "has 6 images with invalid annotations: 4 of box outside (a.png: box 0 is [0.0, 0.0, 100" in told
     assert "b.png: box 0" in told
     assert "d.png" not in told, "three examples of each kind"
     assert "; …), 1 of box without area (e.png: box 0" in told
     assert "1 of image missing (z.png: line 7 of labels.csv names it)" in told
-    assert told.endswith("leave such images out (--bad-annotations leave-out; bad_annotations: leave_out)")
+    assert told.endswith("leave these images out (--bad-annotations leave-out; bad_annotations: leave_out)")
     assert "\n" not in told
 
 
 def test_refused_dataset_leaves_no_manifest(tmp_path: Path) -> None:
     root = boxes(tmp_path / "data", "a.png,cat,0,0,100,5", "b.png,cat,0,0,1,5")
-    with pytest.raises(DatasetError, match="has 1 image whose"):
+    with pytest.raises(DatasetError, match="has 1 image with invalid annotations"):
         scan(root, sink=tmp_path / "manifest.arrow")
     assert not (tmp_path / "manifest.arrow").exists()
 
@@ -163,7 +163,7 @@ def test_report_is_the_same_whatever_the_number_of_threads(tmp_path: Path) -> No
 
 
 def test_word_that_is_neither_is_a_mistake_of_the_call(tmp_path: Path) -> None:
-    with pytest.raises(CallError, match="bad_annotations is 'leave-out'; it is refuse or leave_out"):
+    with pytest.raises(CallError, match="bad_annotations is 'leave-out'; give refuse or leave_out"):
         scan(lay_images(tmp_path, "a.png"), bad_annotations="leave-out")
 
 
@@ -177,8 +177,8 @@ def test_files_that_say_nothing_of_images_are_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("described", "group_class", "detail"),
     [
-        (Described(), "catt", "unknown class: 'catt' is none of the 2 that are declared; did you mean `cat`?"),
-        (Described(class_name="cow"), "cat", "unknown class: 'cow' is none of the 2 that are declared"),
+        (Described(), "catt", "unknown class: 'catt' is not one of the 2 declared; did you mean `cat`?"),
+        (Described(class_name="cow"), "cat", "unknown class: 'cow' is not one of the 2 declared"),
     ],
 )
 def test_class_that_is_not_declared_is_a_problem(
@@ -209,9 +209,9 @@ def test_classes_and_keypoints_in_annotations_are_compared_with_those_declared(t
     [found] = Examiner(tmp_path, ScanLimits(), listing).examine_all(num_threads=1)
     details = [one.verdict.detail if isinstance(one.verdict, Refused) else None for one in found]
     assert details == [
-        "unknown class: 'cow' is none of the 2 that are declared",
-        "unknown class: 'cow' is none of the 2 that are declared",
-        "unknown keypoint: 'tail' is none of the 1 that are declared",
+        "unknown class: 'cow' is not one of the 2 declared",
+        "unknown class: 'cow' is not one of the 2 declared",
+        "unknown keypoint: 'tail' is not one of the 1 declared",
         None,
     ]
 

@@ -1,4 +1,4 @@
-"""Scans of disks that do not answer: given up, with the name of what did not answer."""
+"""Scans of disks that do not answer: they are aborted, and the error names the file."""
 
 import os
 import threading
@@ -27,7 +27,7 @@ TIMEOUT_S = 1.5
 
 @dataclass(frozen=True)
 class Stuck:
-    """A scan on a disk that does not answer for one file."""
+    """Scan on a disk that does not answer for one file."""
 
     task: ScanTask
     name: str

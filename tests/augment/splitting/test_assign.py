@@ -1,4 +1,4 @@
-"""Which split each record goes to."""
+"""Assignment of records to splits."""
 
 from collections.abc import Sequence
 
@@ -84,7 +84,7 @@ def test_three_groups_go_one_to_each_split_and_the_largest_to_training() -> None
 
 
 def test_class_of_one_group_is_divided_with_others_of_its_kind() -> None:
-    """Class folders that are groups: no class can be in every split, but every split has records."""
+    """Class folders are groups here: no class can be in every split, but every split has records."""
     classes = [i // 10 for i in range(100)]
     assigned = assign([f"{i}" for i in range(100)], classes, [f"class {each}" for each in classes])
     assert np.bincount(assigned).tolist() == [60, 20, 20]

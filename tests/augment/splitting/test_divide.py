@@ -1,4 +1,4 @@
-"""A dataset divided before it is augmented, and written with its splits."""
+"""Division of a dataset before it is augmented, and writing it with its splits."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ def png(seed: int, size: int = 64) -> bytes:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two classes of 20 and 10 images, one of them twice in two sizes, under the name of another class."""
+    """Write two classes of 20 and 10 images, one of them twice in two sizes and under another class."""
     files: dict[str, bytes | None] = {f"{'cat' if i < 20 else 'dog'}/p{i // 5}_{i:02}.png": png(i) for i in range(30)}
     return lay(tmp_path / "data", files)
 
@@ -108,9 +108,9 @@ def test_groups_by_a_column_are_read_from_what_is_said_of_images(tmp_path: Path)
 @pytest.mark.parametrize(
     ("group_by", "message"),
     [
-        ("(p", "is no pattern"),
-        ("p[0-9]", "a pattern with 0 groups; it has one"),
-        ("(p)([0-9])", "a pattern with 2 groups; it has one"),
+        ("(p", "is not a regular expression"),
+        ("p[0-9]", "a pattern with 0 groups; put exactly one pair"),
+        ("(p)([0-9])", "a pattern with 2 groups; put exactly one pair"),
         ("column:", "without a name"),
     ],
 )
@@ -149,7 +149,7 @@ def test_ten_more_images_move_few_others(data: Path) -> None:
 
 
 def annotated(root: Path) -> Path:
-    """A COCO dataset: every fourth image has the rare class too."""
+    """Write a COCO dataset in which every fourth image also has the rare class."""
     images = [{"id": i, "file_name": f"{i:02}.png", "width": 64, "height": 64} for i in range(24)]
     boxes = [
         {"id": 100 * i + n, "image_id": i, "category_id": n, "bbox": [1, 2, 30, 20], "area": 600, "iscrowd": 0}

@@ -1,4 +1,4 @@
-"""Images that are nearly the same."""
+"""Near-duplicate images."""
 
 import io
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.augment.folders_for_tests import lay
 
 
 def scene(seed: int, size: int = 200) -> Image.Image:
-    """Soft blobs, as different from those of another seed as two photographs."""
+    """Return soft blobs, as different from those of another seed as two photographs."""
     noise = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
     return Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC)
 

@@ -1,4 +1,4 @@
-"""Shares by size, and whole numbers that add up."""
+"""Default shares by size, and whole numbers that add up."""
 
 import itertools
 from fractions import Fraction

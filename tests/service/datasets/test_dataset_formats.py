@@ -72,7 +72,7 @@ def test_bad_annotations_refuse_a_dataset_with_a_report_of_them(service: TestCli
     answer = service.post("/v1/datasets", json={"name": "bad", "path": str(folder)})
     assert answer.status_code == 422
     detail = answer.json()["detail"]
-    assert "2 images whose annotations cannot be true" in detail
+    assert "2 images with invalid annotations" in detail
     assert "1 of box outside (2.png: box 0 is [1.0, 2.0, 300.0, 20.0] on an image of 32 x 24" in detail
     assert "1 of box without area (3.png: " in detail
     assert "bad_annotations: leave_out" in detail
