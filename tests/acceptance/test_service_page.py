@@ -1,4 +1,4 @@
-"""The ten usual wishes of the service's page and the lines that refusals show, pasted into a shell."""
+"""The ten common requests of the service's page and the lines that refusals show, pasted into a shell."""
 
 import json
 import re
