@@ -36,7 +36,7 @@ for name, command, short_help in (
     ("check", check.check, "list all problems of a pipeline or a dataset"),
     ("stats", stats.stats, "describe a dataset: classes, sizes, boxes, pixels, as a table or a report with plots"),
     ("transforms", transforms.list_transforms, "list all transforms, or the parameters of one"),
-    ("presets", transforms.list_presets, "list the pipelines that come with the package, or show one"),
+    ("presets", transforms.list_presets, "list the preset pipelines, or show one"),
     ("doctor", doctor.doctor, "check that this machine has all that augment needs"),
 ):
     app.command(name, short_help=short_help)(command)

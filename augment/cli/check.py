@@ -111,7 +111,7 @@ def check(
     references: options.ReferencesOption = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """List all problems of a pipeline with their lines, or the contents of a dataset and the files it refuses.
+    """List all problems of a pipeline with their lines, or the contents of a dataset and its refused files.
 
     A preset's name always means the preset; write ./NAME for a folder of that name. The exit code is 5 if a dataset
     has invalid annotations.

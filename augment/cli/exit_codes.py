@@ -16,7 +16,7 @@ MEANINGS = {
     REQUEST: "bad request: an option, the pipeline, the dataset (or more refusals than --max-failures) or an image",
     OUTPUT: "bad output folder: of another expansion, in use, or not empty",
     STORAGE: "disk or memory is full, unwritable or failing; run the same command again later to resume",
-    FINDINGS: "verify found differences, doctor a failed requirement, or check invalid annotations",
+    FINDINGS: "verify found differences, doctor found a problem, or check found invalid annotations",
     INTERRUPTED: "interrupted; run the same expand or split again to resume",
 }
 

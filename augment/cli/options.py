@@ -27,7 +27,7 @@ BadAnnotationsOption = Annotated[
         "--bad-annotations",
         metavar="refuse|leave-out",
         callback=_bad_annotations,
-        help="Refuse a dataset with invalid annotations, or leave out its images with invalid annotations.",
+        help="Refuse a dataset with invalid annotations, or leave out the images that have them.",
     ),
 ]
 

@@ -242,8 +242,8 @@ def preview(
 
     For an image: the original, then one cell for each draw.
 
-    For a dataset: one cell for each record, spread evenly over the keys, with boxes, masks and keypoints. These are the
-    copies that `augment expand` writes with this seed.
+    For a dataset: copies of records spread evenly over the keys, with boxes, masks and keypoints, as `augment expand`
+    writes them with this seed.
 
     Normalised floats are shown as the pixels they stand for.
     """
