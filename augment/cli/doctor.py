@@ -101,10 +101,10 @@ def _processor() -> DoctorFinding:
         return DoctorFinding("processor", Severity.FAIL, f"cannot be checked: {error}", "see the libraries below")
     return _judge(
         "processor",
-        "has AVX2" if problem is None else problem,
+        "x86-64 with AVX2, or AArch64" if problem is None else problem,
         good=problem is None,
         otherwise=Severity.FAIL,
-        remedy="use a machine with AVX2; pixels differ without it",
+        remedy="use x86-64 with AVX2 or AArch64; other processors give other pixels",
     )
 
 

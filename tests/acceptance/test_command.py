@@ -121,7 +121,7 @@ def test_command_draws_a_bar_on_a_terminal_and_a_result_after_it(photos: Path, t
 def test_progress_fits_the_terminal(columns: int, has_bar: bool, tmp_path: Path) -> None:
     code = (
         "from augment.cli import output\n"
-        "with output.Progress('expanding', as_json=False) as bar: bar.show(816_000, 1_600_000, 1_234)"
+        "with output.StageProgress('expanding', as_json=False) as bar: bar.show(816_000, 1_600_000, 1_234)"
     )
     shown = "".join(on_terminal([sys.executable, "-c", code], tmp_path, columns))
     assert ("━" in shown) is has_bar

@@ -85,7 +85,7 @@ def test_commands_take_references_by_name(
         return code, captured.out + captured.err
 
     bound = ("--references", f"styles={styles}")
-    assert run("check", pipeline)[1].count("styles: to be given with --references") == 1
+    assert run("check", pipeline)[1].count("styles: needs --references") == 1
     assert f"styles: 4 images in {styles}" in run("check", pipeline, *bound)[1]
     assert run("expand", data, out, "-p", pipeline, "--copies", 1, "--workers", 0, *bound)[0] == 0
     code, told = run("verify", out, "--workers", 0, *bound)
