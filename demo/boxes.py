@@ -1,4 +1,4 @@
-"""A small PASCAL VOC dataset of the demo's photographs: boxes drawn by hand, four images to train with, one to test."""
+"""Small PASCAL VOC dataset of the demo's photographs: boxes drawn by hand, four training and one validation image."""
 
 import shutil
 from pathlib import Path
@@ -13,12 +13,12 @@ BOXES = {
     "coffee.png": [("cup", 175, 17, 405, 300), ("spoon", 323, 236, 405, 327)],
     "rocket.jpg": [("rocket", 306, 122, 338, 412)],
 }
-"""File: (class, xmin, ymin, xmax, ymax), the first and the last pixel, counted from 1 as VOC counts them."""
+"""Boxes by file: (class, xmin, ymin, xmax, ymax), the first and the last pixel, counted from 1 as in VOC."""
 SPLITS = {"train": ["astronaut", "chelsea", "coffee", "rocket"], "val": ["camera"]}
 
 
 def write(shipped: Path, folder: Path) -> int:
-    """Write images, boxes and splits into a folder that may be complete already; return the number of images."""
+    """Write images, boxes and splits into a folder, which may exist, and return the number of images."""
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for file in BOXES:

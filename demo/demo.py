@@ -1,7 +1,7 @@
-"""The demo: a folder of real photographs, expanded by the ``augment`` command, and a contact sheet of the result.
+"""Demo: a folder of photographs, expanded by the ``augment`` command, and a contact sheet of the result.
 
-The photographs are those of scikit-image's wheel that are in the public domain or CC0; nothing is downloaded. Five of
-them, with boxes, are also a small PASCAL VOC dataset. Running the demo again finds everything in place.
+The photographs come with scikit-image and are in the public domain or CC0; nothing is downloaded. Five of them, with
+boxes, also become a small PASCAL VOC dataset. A second run keeps all files.
 """
 
 import shutil
@@ -36,11 +36,14 @@ CLASSES = {
 ON_THE_SHEET = ["person/astronaut", "cat/chelsea", "coffee/coffee", "space/rocket"]
 
 NEXT = [
-    (f"augment verify {EXPANDED.name}", "compare every file with the manifest, and render it again"),
-    ("augment preview photos/cat/chelsea.png -p heavy -o grid.png", "draw what another pipeline makes of one image"),
+    (f"augment verify {EXPANDED.name}", "compare every file with the manifest and with a new rendering"),
+    ("augment preview photos/cat/chelsea.png -p heavy -o grid.png", "draw copies of one image by another pipeline"),
     ("augment preview voc -p flip-rotate-crop -o boxes.png", "draw images with their boxes"),
-    ("augment presets", "list all pipelines that come with it; with a name: print one, to start your own from"),
-    ("augment expand YOUR_IMAGES OUT -p flip-rotate-crop --copies 4", "your own images; stop it and run it again"),
+    ("augment presets", "list the preset pipelines; with a name, print one to start your own from"),
+    (
+        "augment expand YOUR_IMAGES OUT -p flip-rotate-crop --copies 4",
+        "expand your own images; stop it and run it again to resume",
+    ),
 ]
 
 
@@ -57,14 +60,14 @@ def main() -> None:
         f"\nDone in {time.perf_counter() - started:.1f} s. Look at\n"
         f"  {SHEET.resolve()}\n"
         f"  {EXPANDED.resolve()}\n"
-        f"\nWhat to try next, after\n  . .venv/bin/activate\n  cd {OUT}\n"
+        f"\nTry next, after\n  . .venv/bin/activate\n  cd {OUT}\n"
     )
     for words, why in NEXT:
         print(f"  {words}\n      {why}")
 
 
 def copy_photos(folder: Path) -> int:
-    """Copy the photographs that are missing into class folders; return the number of all."""
+    """Copy missing photographs into class folders and return the number of all photographs."""
     for name, files in CLASSES.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -74,7 +77,7 @@ def copy_photos(folder: Path) -> int:
 
 
 def command(*arguments: object) -> None:
-    """Show an ``augment`` command and run it; end with its exit code where it fails."""
+    """Print an ``augment`` command and run it; exit with its exit code if it fails."""
     words = [str(argument) for argument in arguments]
     print(f"$ augment {' '.join(words)}", flush=True)
     code = subprocess.run([sys.executable, "-m", "augment", *words], check=False).returncode
@@ -83,7 +86,7 @@ def command(*arguments: object) -> None:
 
 
 def draw(sheet: Path) -> None:
-    """One row for a photograph: the original, then its copies as they lie in the expanded folder."""
+    """Draw the sheet, with one row for each photograph: the original, then its copies in the expanded folder."""
     images, labels = [], []
     for key in ON_THE_SHEET:
         (original,) = PHOTOS.glob(f"{key}.*")

@@ -1,9 +1,8 @@
-"""Install the locked packages into a virtual environment, and show how far it is.
+"""Install the locked packages into a virtual environment and show the progress.
 
     python demo/installation.py .venv/bin/python requirements.lock
 
-Runs before anything is installed: nothing but the standard library and this interpreter's pip. On a terminal there is
-one running line; elsewhere every tenth package is a line.
+It runs before anything is installed, so it uses only the standard library and this interpreter's pip.
 """
 
 import re
@@ -16,19 +15,19 @@ _STEP = 10
 _POLL_S = 0.2
 _PACKAGE = re.compile(
     r"(?:Collecting|Requirement already satisfied:) (\S+)==([^\s;]+)"
-    r"|Processing (?:\S*/)?([^/\s-]+)-([^/\s-]+)\S*\.(?:whl|gz)\b"  # of an index or a folder on this machine
+    r"|Processing (?:\S*/)?([^/\s-]+)-([^/\s-]+)\S*\.(?:whl|gz)\b"  # from an index or a local folder
 )
 
 
 class Progress:
-    """One running line on a terminal; a line for every tenth package where the output is a file or a pipe."""
+    """Progress as one running line on a terminal, or as a line for every tenth package in a file or a pipe."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
         self._printed: dict[str, int] = {}
 
     def show(self, action: str, done: int, total: int, name: str = "") -> None:
-        """Replace the running line; elsewhere print it if ten more are done, or all."""
+        """Replace the running line. In a file or a pipe, print a line if ten more or all are done."""
         line = f"  {action} {done} of {total}" + (f": {name}" if name else "")
         if self._is_terminal:
             print(f"\r\x1b[K{line[:78]}", end="", flush=True)
@@ -43,7 +42,7 @@ class Progress:
 
 
 def install(python: Path, lock: Path) -> int:
-    """Run pip and translate what it says into progress; return its exit code."""
+    """Run pip, show its output as progress and return its exit code."""
     started = time.monotonic()
     environment = python.parent.parent
     total = len(re.findall(r"^[a-z0-9].*==", lock.read_text(encoding="utf-8"), re.MULTILINE))
@@ -53,14 +52,14 @@ def install(python: Path, lock: Path) -> int:
     with _pip(python, lock) as pip:
         assert pip.stdout is not None  # noqa: S101 - it is a pipe
         for line in pip.stdout:
-            if line.startswith("Ignoring "):  # another system's or another Python's; pip says so before all else
+            if line.startswith("Ignoring "):  # for another system or Python; pip prints these lines first
                 total -= 1
-            elif found := _PACKAGE.match(line):
+            elif match := _PACKAGE.match(line):
                 if not is_announced:
                     print(f"Installing {total} packages into {environment} ...", flush=True)
                     is_announced = True
                 num_collected += 1
-                progress.show("downloading", num_collected, total, " ".join(filter(None, found.groups())))
+                progress.show("downloading", num_collected, total, " ".join(filter(None, match.groups())))
             elif line.startswith("Installing collected packages: "):
                 _watch_unpacking(pip, environment, before, line.count(",") + 1, progress)
     progress.end()
@@ -70,7 +69,7 @@ def install(python: Path, lock: Path) -> int:
 
 
 def _pip(python: Path, lock: Path) -> "subprocess.Popen[str]":
-    """Errors and warnings of pip go where ours go."""
+    """Start pip; its errors and warnings go to this process's standard error."""
     options = ["--disable-pip-version-check", "--progress-bar", "off", "--require-hashes"]
     return subprocess.Popen(
         [sys.executable, "-m", "pip", "--python", str(python), "install", *options, "-r", str(lock)],
@@ -82,7 +81,7 @@ def _pip(python: Path, lock: Path) -> "subprocess.Popen[str]":
 def _watch_unpacking(
     pip: "subprocess.Popen[str]", environment: Path, before: set[str], total: int, progress: Progress
 ) -> None:
-    """Count the packages that arrive until pip ends, which itself says nothing while it unpacks."""
+    """Count new packages until pip ends, because pip prints nothing while it unpacks."""
     num_shown = 0
     while pip.poll() is None:
         num_new = min(len(_installed(environment) - before), total)

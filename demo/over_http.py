@@ -1,4 +1,4 @@
-"""The service's part of the demo: started on a free port, asked for an image, an epoch and an expansion, stopped."""
+"""HTTP part of the demo: start the service, request an image, an epoch and an expansion, and stop it."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ _START_S = 60.0
 
 
 def show(photos: Path, out: Path) -> None:
-    """Do over HTTP what the command did on disk, and say what it cost."""
+    """Repeat the demo over HTTP and print the times."""
     with running(photos, out / "home") as url, Client(url) as client:
         image = photos / "cat" / "chelsea.png"
         started = time.perf_counter()
@@ -46,10 +46,10 @@ def show(photos: Path, out: Path) -> None:
         counts = job["progress"]
         seconds = time.perf_counter() - started
         if not same(out / "home" / "outputs" / "photos-x4", out / "photos-x4"):
-            sys.exit(f"job {job['id']} wrote another folder than the command")
+            sys.exit(f"job {job['id']} wrote other files than the command")
         print(
             f"job {job['id']}: {counts['done']} of {counts['total']} copies, {counts['failed']} refused, in "
-            f"{seconds:.1f} s; the folder equals that of the command"
+            f"{seconds:.1f} s; the output equals that of the command"
         )
 
 
@@ -63,7 +63,7 @@ def same(one: Path, other: Path) -> bool:
 
 @contextmanager
 def running(photos: Path, home: Path) -> Iterator[str]:
-    """``augment serve`` on a free port of this machine; its URL. Stopped as an operator stops it, with SIGTERM."""
+    """Run ``augment serve`` on a free port, yield its URL and stop it with SIGTERM, as an operator would."""
     command = ["serve", "--port", "0", "--home", str(home), "--data-root", str(photos.resolve())]
     print(f"\n$ augment {' '.join(command)}", flush=True)
     log = home.with_suffix(".log")
@@ -92,11 +92,11 @@ def _url(process: "subprocess.Popen[bytes]", log: Path) -> str:
 
 
 def _wait_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    """Until its workers have imported what they render with: the first image then takes as long as any."""
+    """Wait until the workers have imported their libraries, so that the first image is as fast as any."""
     ends = time.monotonic() + _START_S
     while time.monotonic() < ends and process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError):  # 503 until then
-            urllib.request.urlopen(f"{url}/health/ready", timeout=5).close()  # noqa: S310 - ours, on loopback
+        with contextlib.suppress(urllib.error.URLError):  # 503 until ready
+            urllib.request.urlopen(f"{url}/health/ready", timeout=5).close()  # noqa: S310 - this service, on loopback
             return
         time.sleep(0.05)
     sys.exit(f"the service is not ready:\n{log.read_text()[-2000:]}")

@@ -1,7 +1,7 @@
-"""The ``augment`` command: its sub-commands, and how it shows an error.
+"""The ``augment`` command: its sub-commands and its error messages.
 
 An error is one line on standard error that ends with the remedy (a pipeline's problems are one line each), never a
-traceback; the exit code says whose fault it is. ``--debug`` shows the traceback as well.
+traceback. The exit code says whose fault it is. ``--debug`` also shows the traceback.
 """
 
 import os
@@ -26,25 +26,25 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=_EPILOG,
-    rich_markup_mode=None,  # plain help starts in a third of the time, and reads the same in a pipe
+    rich_markup_mode=None,  # plain help starts in a third of the time and is the same in a pipe
 )
 for name, command, short_help in (
     ("expand", expand.expand, "write copies of every image of a folder"),
     ("split", split.split, "divide a dataset into training, validation and test"),
-    ("verify", verify.verify, "compare an expanded folder with its manifest, and render it again"),
-    ("preview", preview.preview, "draw a labelled grid of what a pipeline makes of an image or a dataset"),
-    ("check", check.check, "check a pipeline or a dataset: every problem with its place"),
-    ("stats", stats.stats, "describe a dataset: classes, sizes, boxes, pixels; a report with plots"),
+    ("verify", verify.verify, "compare an expanded folder with its manifest and with a new rendering"),
+    ("preview", preview.preview, "draw a labelled grid of augmented images"),
+    ("check", check.check, "list all problems of a pipeline or a dataset"),
+    ("stats", stats.stats, "describe a dataset: classes, sizes, boxes, pixels, as a table or a report with plots"),
     ("transforms", transforms.list_transforms, "list all transforms, or the parameters of one"),
-    ("presets", transforms.list_presets, "list the pipelines that come with the package, or show one"),
-    ("doctor", doctor.doctor, "say what this machine lacks, each with its remedy"),
+    ("presets", transforms.list_presets, "list the preset pipelines, or show one"),
+    ("doctor", doctor.doctor, "check that this machine has all that augment needs"),
 ):
     app.command(name, short_help=short_help)(command)
-for plugin in entry_points(group="augment.commands"):  # the service adds `serve`; the engine does not know it
+for plugin in entry_points(group="augment.commands"):  # the service adds `serve`; the engine does not import it
     plugin.load()(app)
 
 
-def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
+def _show_version(value: bool) -> None:  # noqa: FBT001 - typer passes it by position
     if value:
         from augment.version import version
 
@@ -56,11 +56,11 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
 def _root(
     context: typer.Context,
     *,
-    version: Annotated[  # noqa: ARG001 - its callback acts
+    version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: Annotated[  # noqa: ARG001 - `run` has taken it out; this is for the help
-        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
+    debug: Annotated[  # noqa: ARG001 - `run` handles it; declared for the help
+        bool, typer.Option("--debug", help="Show the traceback of an error. Allowed in any position.")
     ] = False,
 ) -> None:
     """Augment images: every sample has an address, and its pixels are a pure function of it."""
@@ -70,13 +70,13 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit with its code."""
-    if arguments is None:  # this process is the command's own
+    if arguments is None:  # not called from another program
         arguments = sys.argv[1:]
-        sys.meta_path.insert(0, KeptOut("pandas"))  # which pyarrow would import: a quarter of a second
+        sys.meta_path.insert(0, KeptOut("pandas"))  # pyarrow would import it, which takes 0.25 s
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would otherwise ask a registry
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else importing NumPy starts threads that wait in a busy loop
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks a registry for a newer version
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else NumPy starts threads that wait in a busy loop
     if "--debug" not in arguments:
         output.silence_libraries()
     output.watch()
@@ -84,20 +84,20 @@ def main(arguments: list[str] | None = None) -> None:
         code = run(arguments)
     except _EndedError as ended:
         name = signal.Signals(ended.number).name
-        output.note(f"{name}; the same command goes on" if _goes_on(arguments) else f"ended by {name}")
-        code = 128 + ended.number  # as a shell has it
+        output.note(f"{name}; run the same command again to resume" if _is_resumable(arguments) else f"ended by {name}")
+        code = 128 + ended.number  # as shells report it
     except ReaderLeftError as left:
         code = left.EXIT_CODE
     sys.exit(code)
 
 
-def _goes_on(arguments: list[str]) -> bool:
-    """Whether the command takes up what an interrupted one did; the others begin again, and leave nothing."""
+def _is_resumable(arguments: list[str]) -> bool:
+    """True if the command resumes an interrupted run; the others leave nothing behind and start over."""
     return next((word for word in arguments if not word.startswith("-")), None) in {"expand", "split"}
 
 
 class _EndedError(BaseException):
-    """A signal asked the command to end; workers and temporary files go as for Ctrl-C."""
+    """SIGTERM or SIGHUP as an exception, so that workers and temporary files are removed as after Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -116,13 +116,13 @@ def run(arguments: list[str]) -> int:
         with errors.missing_extras_named():
             result = typer.main.get_command(app).main(arguments, prog_name="augment", standalone_mode=False)
         if sys.stdout is not None:
-            sys.stdout.flush()  # a result that did not arrive is an error of this command
+            sys.stdout.flush()  # a failed write is an error of this command
     except Exception as error:  # noqa: BLE001 - the one place where any error becomes an exit code
         if debug:
             traceback.print_exc()
         return _report(error, as_json=as_json)
     if result == exit_codes.INTERRUPTED:
-        output.note("interrupted; the same command goes on" if _goes_on(arguments) else "interrupted")
+        output.note("interrupted; run the same command again to resume" if _is_resumable(arguments) else "interrupted")
     return result if isinstance(result, int) else exit_codes.OK
 
 
@@ -151,8 +151,8 @@ def _describe(error: Exception) -> tuple[int, list[str], dict[str, Any]]:
         message = _usage_message(error)
         return exit_codes.REQUEST, [message], {"kind": "UsageError", "message": message}
     message = (
-        f"{kind}: {' '.join(str(error).split())}; this is a defect of ours: run it again with --debug and report what "
-        "it shows"
+        f"{kind}: {' '.join(str(error).split())}; this is a bug in augment: run it again with --debug and report the "
+        "output"
     )
     return exit_codes.DEFECT, [message], {"kind": kind, "message": message}
 
@@ -162,4 +162,4 @@ def _usage_message(error: TyperException) -> str:
     text = text.replace(". Did you mean", "; did you mean").removesuffix("?")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "augment"
-    return f"{text}; `{command} --help` shows what there is"
+    return f"{text}; see `{command} --help`"

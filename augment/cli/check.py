@@ -1,4 +1,4 @@
-"""``augment check``: a pipeline with its defaults filled in, or the contents of a dataset with all refusals."""
+"""``augment check``: the problems of a pipeline, or the contents and refusals of a dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,9 +18,9 @@ _CLASSES_SHOWN = 20
 def check_dataset(
     root: Path, data_format: str | None, ignore: list[str] | None, pipeline: str | None, *, as_json: bool
 ) -> None:
-    """Scan a dataset and report; exit code 5 where annotations cannot be true.
+    """Scan a dataset and print a report; exit with code 5 if annotations are invalid.
 
-    Raises PipelineError if ``pipeline`` cannot hold for what would be augmented: the training split, or all records.
+    Raises PipelineError if ``pipeline`` does not fit the records to augment: the training split, or all records.
     """
     from augment.render.pipeline import Pipeline
     from augment.scanning import assemble
@@ -38,7 +38,7 @@ def check_dataset(
     else:
         for notice in notices:
             output.note(f"notice: {notice}")
-        _tell(root, dataset, refused)
+        _show(root, dataset, refused)
     if refused.bad_annotations():
         raise typer.Exit(exit_codes.FINDINGS)
 
@@ -66,7 +66,7 @@ def _document(dataset: "Dataset", refused: "RefusalCounts") -> dict[str, Any]:
     }
 
 
-def _tell(root: Path, dataset: "Dataset", refused: "RefusalCounts") -> None:
+def _show(root: Path, dataset: "Dataset", refused: "RefusalCounts") -> None:
     from augment.datasets import keys
 
     splits = ", ".join(f"{name} {number:,}" for name, number in dataset.splits.items())
@@ -105,15 +105,16 @@ def check(
         bool, typer.Option("--yaml", help="Write the pipeline with every default filled in, as YAML.")
     ] = False,
     for_pipeline: Annotated[
-        str | None, typer.Option("--pipeline", "-p", metavar="P", help="Of a dataset: does this pipeline hold for it?")
+        str | None,
+        typer.Option("--pipeline", "-p", metavar="P", help="With a dataset: check that this pipeline fits it."),
     ] = None,
-    references: options.Option = None,
+    references: options.ReferencesOption = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Check a pipeline (every problem with its line) or a dataset (what a scan finds, and what it refuses and why).
+    """List all problems of a pipeline with their lines, or the contents of a dataset and its refused files.
 
-    What is a preset's name is the preset; write ./NAME for a folder of that name. Exit code 5 where annotations of a
-    dataset cannot be true.
+    A preset's name always means the preset; write ./NAME for a folder of that name. The exit code is 5 if a dataset
+    has invalid annotations.
     """
     from augment.render.pipeline import preset_names
 
@@ -125,10 +126,10 @@ def check(
         check_dataset(output.path(subject), data_format, ignore, for_pipeline, as_json=as_json)
     else:
         if for_pipeline is not None:
-            raise CallError(f"--pipeline is for a dataset, and {subject} is a pipeline; leave one of the two out")
+            raise CallError(f"--pipeline is for a dataset, and {subject} is a pipeline; leave out one of the two")
         if ignore:
             raise CallError(f"--ignore is for a dataset, and {subject} is a pipeline; leave it out")
-        _check_pipeline(subject, options.folders(references), as_yaml=as_yaml, as_json=as_json)
+        _check_pipeline(subject, options.reference_folders(references), as_yaml=as_yaml, as_json=as_json)
 
 
 def _check_pipeline(pipeline: str, given: dict[str, Path], *, as_yaml: bool, as_json: bool) -> None:
@@ -141,8 +142,8 @@ def _check_pipeline(pipeline: str, given: dict[str, Path], *, as_yaml: bool, as_
     fixed = sizes.fixed_output(loaded.spec)
     named = dict.fromkeys(sorted(compiler.references_of(loaded.spec)), 0)
     if given:
-        found = references.take(given, [loaded.spec])
-        named = {name: each.choose(None).num_records for name, each in found.items()}
+        datasets = references.take(given, [loaded.spec])
+        named = {name: each.choose(None).num_records for name, each in datasets.items()}
     if as_json:
         output.write_json(
             {
@@ -161,11 +162,11 @@ def _check_pipeline(pipeline: str, given: dict[str, Path], *, as_yaml: bool, as_
         output.say(loaded.spec.to_yaml().rstrip("\n"))
         return
     names = ", ".join(node.name for node in loaded.spec.transforms)
-    shape = "that of the image, or varies" if fixed is None else f"{fixed[0]} x {fixed[1]} (height x width)"
-    output.say(f"{pipeline}: the pipeline holds")
+    shape = "the size of the image, or varying" if fixed is None else f"{fixed[0]} x {fixed[1]} (height x width)"
+    output.say(f"{pipeline}: the pipeline is valid")
     output.say(f"transforms   {names}")
     output.say(f"output size  {shape}")
     for name, number in named.items():
-        told = f"{output.count(number, 'image')} in {given[name]}" if given else "to be given with --references"
-        output.say(f"references   {name}: {told}")
+        source = f"{output.count(number, 'image')} in {given[name]}" if given else "needs --references"
+        output.say(f"references   {name}: {source}")
     output.say(f"digest       {loaded.digest}")

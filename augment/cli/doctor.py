@@ -1,4 +1,4 @@
-"""``augment doctor``: requirements that this machine lacks or has too little of; each finding names its remedy."""
+"""``augment doctor``: check that this machine has all that augment needs; each finding has a remedy."""
 
 import importlib
 import importlib.metadata
@@ -19,14 +19,14 @@ import typer
 from augment.cli import exit_codes, output
 from augment.errors import EXTRAS
 
-OPEN_FILES_WANTED = 1024
-"""What Linux distributions give a login shell; a worker needs some dozen, a service one for each open batch."""
-SHARED_MEMORY_WANTED = 1 << 30
-"""Containers start with 64 MiB, less than one batch of 256 images of 512 x 512 (201 MB)."""
-MEMORY_A_WORKER = 1 << 30
-"""One 50-megapixel image is 150 MB decoded, and a transform may hold several copies of it."""
-DISK_WANTED = 1 << 30
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - its size is asked, nothing is written
+MIN_OPEN_FILES = 1024
+"""Usual limit of a login shell on Linux. A worker needs some dozens, a service one for each open batch."""
+MIN_SHARED_MEMORY_BYTES = 1 << 30
+"""One batch of 256 images of 512 x 512 has 201 MB; a container starts with 64 MiB."""
+WORKER_MEMORY_BYTES = 1 << 30
+"""One 50-megapixel image has 150 MB decoded, and a transform may hold several copies of it."""
+MIN_DISK_BYTES = 1 << 30
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only its size is read
 
 _LIBRARIES = {"numpy": "numpy", "pyarrow": "pyarrow", **EXTRAS["engine"]}
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
@@ -34,7 +34,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """Severity of a finding; ``FAIL`` means that augment will not work."""
 
     OK = "ok"
     WARN = "warn"
@@ -43,7 +43,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """One thing that was looked at: what was found, and what to do about it where that is not well."""
+    """Result of one check. ``remedy`` is empty if all is well."""
 
     what: str
     verdict: Severity
@@ -52,7 +52,7 @@ class DoctorFinding:
 
 
 def examine(folder: Path) -> list[DoctorFinding]:
-    """Look at this machine, and at the folder that somebody means to write into."""
+    """Check this machine and a future output folder."""
     return [
         _python(),
         _system(),
@@ -98,13 +98,13 @@ def _processor() -> DoctorFinding:
 
         problem = albumentations_import.cpu_problem()
     except ImportError as error:
-        return DoctorFinding("processor", Severity.FAIL, f"cannot be asked: {error}", "see the libraries below")
+        return DoctorFinding("processor", Severity.FAIL, f"cannot be checked: {error}", "see the libraries below")
     return _judge(
         "processor",
-        "has what pixels depend on" if problem is None else problem,
+        "x86-64 with AVX2, or AArch64" if problem is None else problem,
         good=problem is None,
         otherwise=Severity.FAIL,
-        remedy="use a machine with AVX2, or its pixels will differ from everybody else's",
+        remedy="use x86-64 with AVX2 or AArch64; other processors give other pixels",
     )
 
 
@@ -112,7 +112,7 @@ def _library(module: str, distribution: str) -> DoctorFinding:
     try:
         importlib.import_module(module)
         return DoctorFinding(distribution, Severity.OK, importlib.metadata.version(distribution))
-    except (ImportError, OSError) as error:  # a shared library that is missing is an OSError
+    except (ImportError, OSError) as error:  # a missing shared library is an OSError
         remedy = f"pip install --force-reinstall {distribution}"
         return DoctorFinding(distribution, Severity.FAIL, f"cannot be imported: {error}", remedy)
 
@@ -129,7 +129,7 @@ def _opencv() -> DoctorFinding:
         ", ".join(installed) or "none",
         good=len(installed) == 1,
         otherwise=Severity.WARN,
-        remedy="several write over one another's files: keep opencv-python-headless only, and reinstall it",
+        remedy="several builds overwrite each other's files: keep only opencv-python-headless, and reinstall it",
     )
 
 
@@ -146,15 +146,15 @@ def _workers() -> Iterator[DoctorFinding]:
     from augment.workers.pool import num_cpus
 
     usable = num_cpus()
-    yield DoctorFinding("workers", Severity.OK, f"{usable}, one for each CPU of {os.cpu_count()} that may be used")
+    yield DoctorFinding("workers", Severity.OK, f"{usable}, one for each of the usable CPUs (of {os.cpu_count()})")
     memory = _memory()
     yield _judge(
         "memory",
         _size(memory),
-        good=memory >= usable * MEMORY_A_WORKER,
+        good=memory >= usable * WORKER_MEMORY_BYTES,
         otherwise=Severity.WARN,
-        remedy=f"large images may need {_size(MEMORY_A_WORKER)} a worker: use fewer, "
-        f"--workers {max(1, memory // MEMORY_A_WORKER)}",
+        remedy=f"a worker may need {_size(WORKER_MEMORY_BYTES)} for large images: use fewer workers, "
+        f"--workers {max(1, memory // WORKER_MEMORY_BYTES)}",
     )
 
 
@@ -171,11 +171,11 @@ def _shared_memory() -> DoctorFinding:
     try:
         total = shutil.disk_usage(_SHARED_MEMORY).total
     except OSError:
-        return DoctorFinding(_SHARED_MEMORY, Severity.WARN, "there is none", "batches will be laid down on disk")
+        return DoctorFinding(_SHARED_MEMORY, Severity.WARN, "missing", "batches are written to disk instead")
     return _judge(
         _SHARED_MEMORY,
         _size(total),
-        good=total >= SHARED_MEMORY_WANTED,
+        good=total >= MIN_SHARED_MEMORY_BYTES,
         otherwise=Severity.WARN,
         remedy="give a container more: docker run --shm-size=1g",
     )
@@ -187,9 +187,9 @@ def _open_files() -> DoctorFinding:
     return _judge(
         "open files",
         "no limit" if unlimited else str(soft),
-        good=unlimited or soft >= OPEN_FILES_WANTED,
+        good=unlimited or soft >= MIN_OPEN_FILES,
         otherwise=Severity.WARN,
-        remedy=f"ulimit -n {OPEN_FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_WANTED)}",
+        remedy=f"ulimit -n {MIN_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MIN_OPEN_FILES)}",
     )
 
 
@@ -203,9 +203,9 @@ def _writable(what: str, folder: Path, remedy: str) -> DoctorFinding:
     return _judge(
         what,
         f"{folder}: {_size(free)} free",
-        good=free >= DISK_WANTED,
+        good=free >= MIN_DISK_BYTES,
         otherwise=Severity.WARN,
-        remedy=f"less than {_size(DISK_WANTED)} is soon full: free space or choose another folder",
+        remedy=f"{_size(MIN_DISK_BYTES)} or more should be free: free space or choose another folder",
     )
 
 
@@ -215,12 +215,12 @@ def _size(num_bytes: int) -> str:
 
 def doctor(
     folder: Annotated[
-        Path, typer.Argument(parser=output.path, metavar="FOLDER", help="A folder that you mean to write into.")
+        Path, typer.Argument(parser=output.path, metavar="FOLDER", help="Folder that you want to write to.")
     ] = Path(),
     *,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Say what this machine lacks, each with its remedy; exit code 5 where something will not work."""
+    """Check that this machine has all that augment needs. The exit code is 5 if something will not work."""
     findings = examine(folder)
     failed = any(finding.verdict is Severity.FAIL for finding in findings)
     if as_json:

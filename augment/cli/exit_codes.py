@@ -1,4 +1,4 @@
-"""Exit codes of the command: whose fault it was, so that a script can decide what to do next."""
+"""Exit codes of the command, by whose fault the error is, so that a script knows if a retry can help."""
 
 from augment import errors
 
@@ -12,12 +12,12 @@ INTERRUPTED = 130
 
 MEANINGS = {
     OK: "done",
-    DEFECT: "a defect of ours, or a worker process that died and no record can be blamed",
-    REQUEST: "the request: an option, the pipeline, the dataset (more refused than --max-failures, too) or an image",
-    OUTPUT: "the output folder is refused: another expansion's, in use, or not empty",
-    STORAGE: "the disk or the memory: full, unwritable or failing; the same command goes on later",
-    FINDINGS: "verify found differences, doctor what will not work, or check annotations that cannot be true",
-    INTERRUPTED: "interrupted; the same expand or split goes on",
+    DEFECT: "a bug in augment, or a worker process died and no record is to blame",
+    REQUEST: "bad request: an option, the pipeline, the dataset (or more refusals than --max-failures) or an image",
+    OUTPUT: "bad output folder: of another expansion, in use, or not empty",
+    STORAGE: "disk or memory is full, unwritable or failing; run the same command again later to resume",
+    FINDINGS: "verify found differences, doctor found a problem, or check found invalid annotations",
+    INTERRUPTED: "interrupted; run the same expand or split again to resume",
 }
 
 EXIT_CODES: dict[type[errors.AugmentError], int] = {
@@ -36,5 +36,5 @@ EXIT_CODES: dict[type[errors.AugmentError], int] = {
 
 
 def exit_code(error: errors.AugmentError) -> int:
-    """The exit code of an error: that of its class, or of the nearest class above it."""
+    """Return the exit code of the error's class, or of the nearest base class that has one."""
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

@@ -1,4 +1,4 @@
-"""``augment expand``: write augmented copies of a dataset's images to a folder, and report the run or the plan."""
+"""``augment expand``: write augmented copies of a dataset's images to a folder."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ _DEFAULTS = ExpansionOptions()
 _REFUSALS_SHOWN = 10
 
 
-def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool) -> None:
-    """What a run did."""
+def show_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool) -> None:
+    """Print the summary of a run."""
     num_written = summary.num_rendered + summary.num_originals + summary.num_copied
     if as_json:
         document: dict[str, Any] = {
@@ -45,12 +45,12 @@ def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool
     for refusal in summary.refusals[:_REFUSALS_SHOWN]:
         output.note(f"refused: {refusal.key}: {refusal.reason}: {refusal.detail}")
     if (num_more := summary.num_refused - _REFUSALS_SHOWN) > 0:
-        output.note(f"refused: and {num_more:,} more; {out}/manifest-*.parquet names them all")
+        output.note(f"refused: and {num_more:,} more; {out}/manifest-*.parquet lists them all")
     parts = [f"{output.count(num_written, 'image')} written in {seconds:.1f} s"]
     if num_written:
         parts[0] += f" ({num_written / max(seconds, 1e-9):,.0f} a second)"
     if summary.num_copied:
-        parts[0] += f", {summary.num_copied:,} of them of splits that pass through"
+        parts[0] += f", {summary.num_copied:,} of them copied from other splits"
     if summary.num_kept:
         parts.append(f"{summary.num_kept:,} kept")
     if summary.num_removed:
@@ -62,8 +62,8 @@ def tell_summary(summary: "Summary", out: Path, seconds: float, *, as_json: bool
     output.say(f"{'; '.join(parts)}\n{out}: {output.size(summary.size_bytes)}")
 
 
-def tell_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: bool) -> None:
-    """What a run would do; ``notices`` are those of its declaration."""
+def show_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: bool) -> None:
+    """Print the plan of a run. ``notices`` are those of the expansion."""
     changes = plan.changes
     if as_json:
         output.write_json(
@@ -97,10 +97,10 @@ def tell_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: 
         return
     num_new = plan.num_outputs + plan.num_copied - plan.num_kept
     about = "of unknown size" if plan.bytes_about is None else f"about {output.size(plan.bytes_about)}"
-    replaced = f"{plan.num_replaced:,} of them over former ones, " if plan.num_replaced else ""
+    replaced = f"{plan.num_replaced:,} of them replaced, " if plan.num_replaced else ""
     removed = f", {plan.num_removed:,} removed" if plan.num_removed else ""
     since = f"\nsince OUT was written: {changes.text}" if changes and changes.text else ""
-    passing = f" and {plan.num_copied:,} of splits that pass through" if plan.num_copied else ""
+    passing = f" and {plan.num_copied:,} copied from other splits" if plan.num_copied else ""
     encoded = ", ".join(f"{number:,} as {name}" for name, number in plan.image_formats.items())
     output.say(
         f"{out}: {output.count(num_new, 'image')} would be written ({about}; {output.size(plan.bytes_free)} are "
@@ -114,7 +114,7 @@ def tell_plan(plan: "Plan", out: Path, notices: Sequence[str] = (), *, as_json: 
 
 
 def _table(classes: "Sequence[ClassPlan]") -> Iterator[str]:
-    """One line a class: its images before, the copies, its images after."""
+    """Return one line for each class: images before, copies, images after."""
     rows = [("class", "before", "copies", "after")]
     rows += [
         (one.class_name or "(none)", f"{one.num_before:,}", f"{one.num_copies:,}", f"{one.num_after:,}")
@@ -124,7 +124,7 @@ def _table(classes: "Sequence[ClassPlan]") -> Iterator[str]:
 
 
 def _check_workers(number: int | None) -> int | None:
-    most = 1024  # NUM_MAX of augment/workers/pool.py, which is not imported for `--help`; a test compares them
+    most = 1024  # NUM_MAX of augment/workers/pool.py, which `--help` does not import; a test compares them
     if number is not None and not 0 <= number <= most:
         raise CallError(
             f"--workers is {number}; give a number of processes, at most {most}, or 0 to render in this one"
@@ -138,13 +138,13 @@ WorkersOption = Annotated[
         "--workers",
         metavar="N",
         callback=_check_workers,
-        help="Processes to render in; by default one for each CPU, 0 renders in this very process.",
+        help="Processes to render in. Default: one for each CPU. 0 renders in the main process.",
     ),
 ]
 
 
 def expand(
-    data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="The folder of images.")],
+    data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="Dataset's folder.")],
     out: options.OutArgument,
     *,
     pipeline: Annotated[
@@ -153,7 +153,7 @@ def expand(
             "--pipeline",
             "-p",
             metavar="P",
-            help="A preset's name or a file; only --copies 0 needs none.",
+            help="Preset's name or pipeline file. Required unless --copies is 0.",
             show_default=False,
         ),
     ] = None,
@@ -171,19 +171,19 @@ def expand(
     augment_splits: Annotated[str | None, options.of_expansion("augment_splits", metavar="NAMES")] = None,
     copy_splits: Annotated[bool | None, options.of_expansion("copy_splits", "--copy-splits/--no-copy-splits")] = None,
     allow_leaks: Annotated[bool, options.of_expansion("allow_leaks")] = _DEFAULTS.allow_leaks,
-    references: options.Option = None,
+    references: options.ReferencesOption = None,
     workers: WorkersOption = None,
     update: Annotated[bool, options.of_expansion("update")] = _DEFAULTS.update,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be written and how many bytes about; write nothing.")
+        bool, typer.Option("--dry-run", help="Print the number of images and about how many bytes, without writing.")
     ] = False,
     max_failures: Annotated[str | None, options.of_expansion("max_failures", metavar="N")] = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Write copies of every image, each a pure function of its address; the same command goes on after any end."""
+    """Write augmented copies of every image. Run the same command again to resume an interrupted run."""
     budget = FailureBudget(None) if max_failures is None else FailureBudget.parse(max_failures)
-    named = options.folders(references)
-    # The workers come first: their imports take as long as those of this process, and go on beside them.
+    named = options.reference_folders(references)
+    # Start the workers first: they import at the same time as this process.
     with pool(workers, imports=["augment.expansion.shard"]) as rendering:
         from augment.expansion import folder
         from augment.expansion.copies import check, parse
@@ -192,7 +192,7 @@ def expand(
 
         rule = check(parse(copies), least=0 if include_originals else 1)
         if pipeline is None and rule != 0:
-            raise CallError(f"--copies is {copies} and there is no --pipeline; name one, or convert with --copies 0")
+            raise CallError(f"--copies is {copies} without --pipeline; add --pipeline, or convert with --copies 0")
         loaded = None if pipeline is None else Pipeline.load(pipeline)
         folder.check_place(out.absolute(), data.absolute())  # before a scan that may take minutes
         for notice in loaded.notices if loaded is not None else ():
@@ -220,16 +220,16 @@ def expand(
         for notice in expansion.notices:
             output.note(f"notice: {notice}")
         if dry_run:
-            tell_plan(expansion.plan(rendering), out, expansion.notices, as_json=as_json)
+            show_plan(expansion.plan(rendering), out, expansion.notices, as_json=as_json)
             return
         started = time.monotonic()
         with output.StageProgress("expanding", as_json=as_json) as bar:
             summary = expansion.run(rendering, progress=bar.show_expansion)
-    tell_summary(summary, out, time.monotonic() - started, as_json=as_json)
+    show_summary(summary, out, time.monotonic() - started, as_json=as_json)
 
 
 def pool(num_workers: int | None, *, imports: Sequence[str] = ()) -> "AbstractContextManager[Workers | None]":
-    """The processes that ``--workers`` asks for; None renders in this one. They begin to import these modules now."""
+    """Return the pool for ``--workers``, or None to render in this process. It begins to import ``imports`` now."""
     if num_workers == 0:
         return nullcontext()
     from augment.workers.pool import LocalWorkers

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _bad_annotations(value: str) -> str:
     if value not in {"refuse", "leave-out"}:
-        raise CallError(f"--bad-annotations is {value!r}; it is refuse or leave-out")
+        raise CallError(f"--bad-annotations is {value!r}; it must be refuse or leave-out")
     return value.replace("-", "_")
 
 
@@ -27,21 +27,22 @@ BadAnnotationsOption = Annotated[
         "--bad-annotations",
         metavar="refuse|leave-out",
         callback=_bad_annotations,
-        help="What becomes of images whose annotations cannot be true: by default the dataset is refused.",
+        help="Refuse a dataset with invalid annotations, or leave out the images that have them.",
     ),
 ]
 
 OutArgument = Annotated[
-    Path, typer.Argument(parser=output.path, metavar="OUT", help="The folder to write; it is made, or gone on with.")
+    Path,
+    typer.Argument(parser=output.path, metavar="OUT", help="Output folder. Created if missing, resumed if it exists."),
 ]
 DatasetFormatOption = Annotated[
-    str | None, typer.Option("--format", metavar="NAME", help="The dataset's format; by default it is found out.")
+    str | None, typer.Option("--format", metavar="NAME", help="Dataset's format. Default: detected.")
 ]
 FromFormatOption = Annotated[
-    str | None, typer.Option("--from-format", metavar="NAME", help="The format of DATA; by default it is found out.")
+    str | None, typer.Option("--from-format", metavar="NAME", help="Format of DATA. Default: detected.")
 ]
 OutputFormatOption = Annotated[
-    str | None, typer.Option("--format", metavar="NAME", help="The format of OUT; by default that of DATA.")
+    str | None, typer.Option("--format", metavar="NAME", help="Format of OUT. Default: that of DATA.")
 ]
 
 
@@ -50,7 +51,7 @@ IgnoreOption = Annotated[
     typer.Option(
         "--ignore",
         metavar="PATTERN",
-        help="Files and folders of the dataset to leave out, as '*.xml' or 'notes/*'; may be given several times.",
+        help="Files and folders of the dataset to ignore, like '*.xml' or 'notes/*'. May be repeated.",
         show_default=False,
     ),
 ]
@@ -59,7 +60,7 @@ IgnoreOption = Annotated[
 def scan_dataset(
     data: Path, data_format: str | None, bad_annotations: str, ignore: Sequence[str] | None, *, as_json: bool
 ) -> "Dataset":
-    """Scan a dataset while its progress is shown."""
+    """Scan a dataset and show the progress."""
     from augment.scanning.scan import scan
 
     with output.StageProgress("scanning", as_json=as_json) as bar:
@@ -67,9 +68,9 @@ def scan_dataset(
 
 
 def of_expansion(name: str, *flags: str, **more: Any) -> Any:
-    """Return the command's option for an option of an expansion, with the same description."""
-    described = OPTIONS[name].metadata["description"]
-    text = re.sub(r"`([^`]+)`", lambda match: _flag(match[1]) if match[1] in OPTIONS else match[1], described)
+    """Return the command-line option for a field of ``ExpansionOptions``, with the same description."""
+    description = OPTIONS[name].metadata["description"]
+    text = re.sub(r"`([^`]+)`", lambda match: _flag(match[1]) if match[1] in OPTIONS else match[1], description)
     return typer.Option(*(flags or (_flag(name),)), help=text, **more)
 
 
@@ -77,25 +78,25 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-Option = Annotated[
+ReferencesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--references",
         metavar="NAME=FOLDER",
-        help="The dataset that the pipeline calls NAME, for transforms such as FDA; once for each name.",
+        help="Folder of the dataset that the pipeline calls NAME, for transforms such as FDA. May be repeated.",
         show_default=False,
     ),
 ]
 
 
-def folders(given: Sequence[str] | None) -> dict[str, Path]:
-    """The folders by name; CallError for what is none or comes twice."""
-    found: dict[str, Path] = {}
+def reference_folders(given: Sequence[str] | None) -> dict[str, Path]:
+    """Return the folders of ``--references`` by name. Raises CallError if one is malformed or a name comes twice."""
+    folders: dict[str, Path] = {}
     for each in given or ():
         name, _, folder = each.partition("=")
         if not name or not folder:
-            raise CallError(f"--references is {each!r}; write NAME=FOLDER, as styles=images/styles")
-        if name in found:
+            raise CallError(f"--references is {each!r}; write NAME=FOLDER, like styles=images/styles")
+        if name in folders:
             raise CallError(f"--references names {name!r} twice; give each name once")
-        found[name] = output.path(folder)
-    return found
+        folders[name] = output.path(folder)
+    return folders

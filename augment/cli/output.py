@@ -1,10 +1,10 @@
 """The command's output: results to standard output, everything about the run to standard error.
 
-With ``--json`` standard output carries one JSON document and nothing else. Progress is a bar on a terminal, a line now
-and then elsewhere, and JSON lines with ``--json``; rich is imported only when something is drawn.
+With ``--json`` standard output has one JSON document and nothing else. Progress is a bar on a terminal, a line every
+ten seconds elsewhere, and JSON lines with ``--json``. rich is imported only when something is drawn.
 
-A write to standard output that fails (disk full, reader gone) raises an error with a name of its own at once. Python
-alone would report it like the error of any file, or at exit, when nothing can handle it any more.
+A failed write to standard output (disk full, reader gone) raises StorageError or ReaderLeftError at once. Python alone
+reports it like an error of any file, or at exit, when nothing can handle it any more.
 """
 
 import faulthandler
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from augment.samples.sample import Refusal
 
 PLAIN_INTERVAL_S = 10.0
-"""How often progress is written where nobody watches a terminal: often enough to see life, seldom enough for a log."""
+"""Interval of progress lines if standard error is not a terminal; seldom enough for a log."""
 JSON_INTERVAL_S = 1.0
 RATE_WINDOW_S = 30.0
 _WIDTH_WITH_BAR = 72
@@ -44,18 +44,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON documen
 
 
 def path(text: str | Path) -> Path:
-    """Take an argument that is a path; an empty one is a variable that nobody set, and not the folder one is in."""
+    """Return a path argument. An empty one is refused: it comes from an unset variable, not from a wish for ``.``."""
     if not str(text):
-        raise typer.BadParameter("the path is empty; write . for the folder that you are in")
+        raise typer.BadParameter("the path is empty; write . for the current folder")
     return Path(text)
 
 
 def silence_libraries() -> None:
-    """Keep standard error for the command's own words, in this process and in its workers.
+    """Keep libraries from writing to standard error, in this process and in its workers.
 
-    Codecs written in C print there what they think of a broken file: hundreds of lines, in the middle of a bar.
+    Codecs written in C print hundreds of lines about a broken file there, in the middle of a progress bar.
     """
-    if sys.stderr is None:  # whoever started the command closed it
+    if sys.stderr is None:  # closed by the parent process
         return
     own = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors, buffering=1)
     if faulthandler.is_enabled():
@@ -67,21 +67,21 @@ def silence_libraries() -> None:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A console that leaves paths and digests alone: no highlighting, no markup in data."""
+    """Return a console without highlighting and markup, which would change paths and digests."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def table() -> "Table":
-    """A table without lines."""
+    """Return a table without lines."""
     from rich.table import Table
 
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 def say(text: str = "") -> None:
-    """Write one line of a result to standard output, whatever its length."""
+    """Write one line of a result to standard output, unwrapped."""
     typer.echo(text)
 
 
@@ -96,25 +96,25 @@ def write_json(document: Any) -> None:
 
 
 def columns(rows: "Sequence[Sequence[str]]") -> "Iterator[str]":
-    """Each row of a table as one line: names to the left, numbers to the right."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    """Yield each row of a table as one line: names to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for name, *numbers in rows:
         cells = (number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True))
         yield "  ".join((name.ljust(widths[0]), *cells)).rstrip()
 
 
 def refusals(some: "Iterable[Refusal]") -> list[dict[str, str]]:
-    """Refusals as JSON."""
+    """Return refusals as JSON."""
     return [{"key": one.key, "reason": str(one.reason), "detail": one.detail} for one in some]
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun, as in ``1 image`` and ``12,000 images``; the noun is given in the singular."""
+    """Return a number with its noun, like ``1 image`` or ``12,000 images``; ``noun`` is the singular."""
     return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
 def size(num_bytes: float) -> str:
-    """A number of bytes for people: 1.3 MB is 1,300,000 bytes."""
+    """Return a number of bytes with a decimal unit: 1.3 MB is 1,300,000 bytes."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
@@ -123,9 +123,9 @@ def size(num_bytes: float) -> str:
 
 
 class StageProgress:
-    """How far a stage is, for whoever watches standard error.
+    """Progress of one stage on standard error.
 
-    ``show`` may be called as often as the caller likes, from one thread.
+    ``show`` may be called at any rate, from one thread.
     """
 
     def __init__(self, stage: str, *, as_json: bool, failed_are: str = "refused") -> None:
@@ -149,9 +149,9 @@ class StageProgress:
             self._bar.stop()
 
     def show(self, done: int, total: int | None = None, failed: int = 0, kept: int = 0) -> None:
-        """Say that ``done`` of ``total`` (None: nobody knows yet) are done, ``failed`` of them not well.
+        """Show that ``done`` of ``total`` (None: not known yet) are done and ``failed`` of them failed.
 
-        ``kept`` of them were there before: they say nothing of how long the rest will take.
+        ``kept`` of them existed before the run and do not count for the speed.
         """
         now = time.monotonic()
         rate = self._rate.add(now, done - kept)
@@ -172,7 +172,7 @@ class StageProgress:
                 note(", ".join(part for part in (counts, failures, speed, left) if part))
 
     def _columns(self, done: int, total: int | None, failed: int, speed: str, left: str) -> "dict[str, Any]":
-        """The columns of the bar by name."""
+        """Return the texts of the bar's columns by name."""
         from rich.text import Text
 
         counts = f"{done:,}" + ("" if total is None else f"/{total:,}")
@@ -180,18 +180,18 @@ class StageProgress:
         return {"counts": counts, "speed": speed, "left": left, "failures": failures}
 
     def show_expansion(self, progress: "Progress") -> None:
-        """``show`` how far an expansion is."""
+        """Show the progress of an expansion."""
         self.show(progress.done, progress.total, progress.failed, progress.kept)
 
 
 class Rate:
-    """How many a second, over the last half minute."""
+    """Items per second over the last half minute."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque()
 
     def add(self, now_s: float, done: int) -> float | None:
-        """Note that so many are done; the rate, or None where nothing is known yet."""
+        """Add a measurement and return the rate, or None if it is not known yet."""
         self._samples.append((now_s, done))
         while len(self._samples) > 2 and self._samples[0][0] < now_s - RATE_WINDOW_S:
             self._samples.popleft()
@@ -224,32 +224,32 @@ def _duration(seconds: float) -> str:
 
 
 class ReaderLeftError(BaseException):
-    """Nobody reads standard output any more (``| head -1``): the command ends as others do, without a word."""
+    """The reader of standard output has closed it (``| head -1``). The command ends silently, as others do."""
 
     EXIT_CODE = 128 + signal.SIGPIPE
 
 
 class _Descriptor(io.FileIO):
-    """The descriptor itself, below all buffers."""
+    """File of the descriptor, below all buffers."""
 
     def write(self, data: "ReadableBuffer", /) -> int | None:  # type: ignore[override]
-        """Raises StorageError where it is full, ReaderLeftError where nobody reads it."""
+        """Write to the descriptor. Raises StorageError if that fails, ReaderLeftError if the reader has closed it."""
         try:
             return super().write(data)
         except OSError as error:
-            # What buffers still hold is lost; at exit it must not be tried, and told, once more.
+            # The contents of the buffers are lost. Writing them again at exit would report the error twice.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
             if isinstance(error, BrokenPipeError):
                 raise ReaderLeftError from None
             raise StorageError(
-                f"cannot write standard output: {error.strerror}; free space, or send it elsewhere"
+                f"cannot write standard output: {error.strerror}; free space, or redirect it elsewhere"
             ) from error
 
 
 def watch() -> None:
-    """Put it in the place of ``sys.stdout``; where that is closed, or somebody's own, it stays as it is."""
+    """Replace ``sys.stdout`` so that failed writes raise; leave it if it is closed or already replaced."""
     former = sys.stdout
     if not isinstance(former, io.TextIOWrapper) or former is not sys.__stdout__:
         return

@@ -1,4 +1,4 @@
-"""``augment preview``: augmented copies of an image or of a dataset's records as a labelled grid, targets drawn.
+"""``augment preview``: a labelled grid of augmented copies of an image or of a dataset's records, with targets.
 
 With ``--mix`` the grid is a batch of a stream after mixing.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from augment.validation import JSON
 
 _CLASSES_SHOWN = 3
-"""In a caption, the heaviest first; mixed rows of images with one class have two."""
+"""Classes in a caption, the heaviest first. Mixed rows of images with one class have two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Content of a grid: ``num`` draws of an image, or ``num`` cells of a dataset's ``split``. JSON has no notes."""
+    """Content of a grid: ``num`` draws of an image, or ``num`` cells of a dataset's ``split``.
+
+    Notes are not printed with ``as_json``.
+    """
 
     root: Path
     pipeline: "Pipeline"
@@ -65,7 +68,7 @@ def render_mix(request: Request, mix: str) -> list[Cell]:
     """Return the cells of a stream's first batch: ``num`` rows, or fewer if the dataset has fewer records.
 
     ``mix`` is a name, or YAML or JSON. Raises PipelineError if pipeline or mix do not fit the dataset, DatasetError
-    if records are refused and no other can take their places.
+    if records are refused and no other can replace them.
     """
     from augment.mixing.mix import parse_mix
     from augment.pipelines import document
@@ -100,9 +103,9 @@ def _mixed_cell(batch: "Batch", row: int, classes: tuple[str, ...], spec: "Pipel
     heaviest = sorted(weights.items(), key=lambda item: -item[1])[:_CLASSES_SHOWN]
     names = ", ".join(f"{name} {weight:.2f}" for name, weight in heaviest)
     mixed = provenance.mixed
-    what = "not mixed" if mixed is None else mixed.name if names else f"{mixed.name} {mixed.weight:.2f}"
+    mixing = "not mixed" if mixed is None else mixed.name if names else f"{mixed.name} {mixed.weight:.2f}"
     records = key if mixed is None else f"{key} with {mixed.partner}"
-    label = f"{names + ': ' if names else ''}{what}, {records}"
+    label = f"{names + ': ' if names else ''}{mixing}, {records}"
     return _cell(own, label, document | provenance.as_json(), spec.normalize, classes)
 
 
@@ -120,10 +123,10 @@ def render_dataset(request: Request) -> list[Cell]:
         request.note(f"notice: {notice}")
     renderer = Renderer(dataset, spec, seed=request.seed, references=request.references)
     num_copies = -(-num // dataset.num_records)
-    places = [cell * dataset.num_records * num_copies // num for cell in range(num)]
+    positions = [cell * dataset.num_records * num_copies // num for cell in range(num)]
     cells, refused = [], None
-    for place in places:
-        record, draw = dataset.record(place // num_copies), place % num_copies
+    for position in positions:
+        record, draw = dataset.record(position // num_copies), position % num_copies
         try:
             rendered = renderer.render(record, draw=draw)
         except RecordError as error:
@@ -135,7 +138,9 @@ def render_dataset(request: Request) -> list[Cell]:
         document = {"key": record.key, "draw": draw} | rendered.provenance.as_json()
         cells.append(_cell(rendered.sample, label, document, spec.normalize, dataset.classes))
     if not cells:
-        raise DatasetError(f"every record that was tried is refused, the last: {refused}; check the dataset")
+        raise DatasetError(
+            f"all records of the preview are refused, the last one because of {refused}; check the dataset"
+        )
     return cells
 
 
@@ -158,10 +163,10 @@ def render_image(request: Request, key: str | None) -> list[Cell]:
         sample = Sample(decode_image(encoded, eighths=partial(jpeg_reduction.eighths, spec)))
         cells = [_cell(sample, "original", None, None)]
         for draw in range(request.num):
-            made = transform(sample, seed=request.seed, draw=draw, view=0, key=key)
-            applied = [{"name": one.name, "params": one.params} for one in made.applied]
+            result = transform(sample, seed=request.seed, draw=draw, view=0, key=key)
+            applied = [{"name": one.name, "params": one.params} for one in result.applied]
             document = {"draw": draw, "applied": applied}
-            cells.append(_cell(made.sample, f"{draw}: {_names(made.applied)}", document, spec.normalize))
+            cells.append(_cell(result.sample, f"{draw}: {_names(result.applied)}", document, spec.normalize))
     return cells
 
 
@@ -172,7 +177,7 @@ def _cell(
     normalize: "Mapping[str, JSON] | None",
     classes: tuple[str, ...] = (),
 ) -> Cell:
-    """Return the cell of a sample. Normalised floats are shown as the pixels that they stand for."""
+    """Return the cell of a sample. Normalised floats are converted back to pixels."""
     from augment.normalize import images
     from augment.preview.overlay import Overlay
 
@@ -184,7 +189,7 @@ def _names(applied: "tuple[Applied, ...]") -> str:
 
 
 NUM_MAX = 400
-"""The most cells of a grid: more are smaller than a screen's detail."""
+"""Maximum number of cells; with more, a cell is too small to see anything."""
 
 
 def preview(
@@ -193,50 +198,54 @@ def preview(
         typer.Argument(
             parser=path,
             metavar="IMAGE|DATASET",
-            help="The image to augment; or a dataset's folder, whose targets are drawn.",
+            help="Image to augment, or a dataset's folder.",
         ),
     ],
     *,
-    pipeline: Annotated[str, typer.Option("--pipeline", "-p", metavar="P", help="A preset's name or a file.")],
+    pipeline: Annotated[str, typer.Option("--pipeline", "-p", metavar="P", help="Preset's name or pipeline file.")],
     num: Annotated[
-        int, typer.Option("--num", "-n", help="How many draws to show, from draw 0; of a dataset, how many cells.")
+        int, typer.Option("--num", "-n", help="Number of draws of an image, or of cells of a dataset.")
     ] = 16,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", parser=path, metavar="PATH", help="The grid: .png, .jpg or .webp."),
+        typer.Option("--output", "-o", parser=path, metavar="PATH", help="Output file: .png, .jpg or .webp."),
     ] = Path("grid.png"),
-    seed: Annotated[int, typer.Option(help="The seed; the same seed draws the same grid.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed. The same seed draws the same grid.")] = 0,
     key: Annotated[
         str | None,
         typer.Option(
-            help="The record's key in a dataset: the grid then shows the very copies that `augment expand` writes with "
-            "this seed. By default the key is the digest of the file, as in a one-shot call."
+            help="The image's key in a dataset: the grid then shows the copies that `augment expand` writes with this "
+            "seed. Default: the file's digest."
         ),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A split of the dataset; by default the training split where there is one."),
+        typer.Option(
+            metavar="NAME", help="Split of the dataset. Default: the training split if there is one, else all records."
+        ),
     ] = None,
     from_format: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The dataset's format; by default it is found out.")
+        str | None, typer.Option(metavar="NAME", help="Dataset's format. Default: detected.")
     ] = None,
     mix: Annotated[
         str | None,
         typer.Option(
             metavar="MIX",
-            help="Of a dataset: a batch whose rows are mixed by this `mix` of a stream: a name, or YAML or JSON.",
+            help="With a dataset: show the first batch of a stream with this `mix`: a name, YAML or JSON.",
         ),
     ] = None,
     ignore: options.IgnoreOption = None,
-    references: options.Option = None,
+    references: options.ReferencesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a grid of what a pipeline makes of one image: the original first, each cell with its draw.
+    """Draw a labelled grid of augmented images.
 
-    Where the pipeline normalises, cells show its floats made pixels again.
+    For an image: the original, then one cell for each draw.
 
-    Of a dataset's folder, a record a cell, spread evenly over its keys, with its boxes, masks and keypoints drawn upon
-    it: the copies that `augment expand` writes with this seed. With `--mix`, the first batch of a stream.
+    For a dataset: copies of records spread evenly over the keys, with boxes, masks and keypoints, as `augment expand`
+    writes them with this seed.
+
+    Normalised floats are shown as the pixels they stand for.
     """
     from augment.images import encode
     from augment.preview.contact_sheet import DEFAULT_CELL_PX, contact_sheet
@@ -244,25 +253,27 @@ def preview(
     from augment.render.references import take
 
     if not 1 <= num <= NUM_MAX:
-        raise CallError(f"--num is {num}; it lies in 1 to {NUM_MAX}")
+        raise CallError(f"--num is {num}; it must be in 1 to {NUM_MAX}")
     formats = {f".{extension}": name for name, extension in encode.EXTENSIONS.items()} | {".jpeg": "jpeg"}
     if output.suffix.lower() not in formats:
         raise CallError(f"--output is {output}; its name must end with one of {', '.join(formats)}")
     if output.resolve() == image.resolve():
         raise OutputError(f"--output {output} is the image itself; choose another name")
     loaded = Pipeline.load(pipeline)
-    named = take(options.folders(references), [loaded.spec])
+    named = take(options.reference_folders(references), [loaded.spec])
     request = Request(image, loaded, num, seed, split, from_format, ignore, named, as_json)
     if image.is_dir():
         if key is not None:
-            raise CallError("--key is for an image; a dataset's records have their own")
+            raise CallError("--key is for an image; a dataset's records have keys already: leave it out")
         cells = render_dataset(request) if mix is None else render_mix(request, mix)
-        what, cell_px = count(len(cells), "cell"), 320
+        content, cell_px = count(len(cells), "cell"), 320
     else:
         if split is not None or from_format is not None or mix is not None or ignore:
-            raise CallError(f"--split, --from-format, --ignore and --mix are for a dataset's folder; {image} is none")
+            raise CallError(
+                f"--split, --from-format, --ignore and --mix need a dataset's folder; {image} is not a folder"
+            )
         cells = render_image(request, key)
-        what, cell_px = f"the original and {count(num, 'draw')}", DEFAULT_CELL_PX
+        content, cell_px = f"the original and {count(num, 'draw')}", DEFAULT_CELL_PX
     grid = contact_sheet(
         [cell.image for cell in cells],
         [cell.label for cell in cells],
@@ -275,7 +286,7 @@ def preview(
         documents = [cell.document for cell in cells if cell.document is not None]
         write_json({"output": str(output), "seed": seed, "digest": loaded.digest, "cells": documents})
     else:
-        say(f"{output}: {what} with seed {seed}")
+        say(f"{output}: {content} with seed {seed}")
 
 
 def _write(grid: "NDArray[np.uint8]", output: Path, image_format: str) -> None:
@@ -294,11 +305,11 @@ def _read(image: Path) -> bytes:
     try:
         content = read.read_file(image, max_bytes=DEFAULT_MAX_FILE_BYTES)
     except (OSError, read.NotAFileError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise DatasetError(f"cannot read the image {image}: {what}; give the path of a file") from error
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise DatasetError(f"cannot read the image {image}: {cause}; give the path of a file") from error
     if len(content.data) > DEFAULT_MAX_FILE_BYTES:
         raise DatasetError(
-            f"the image {image} has {content.size_bytes} bytes; a file may have {DEFAULT_MAX_FILE_BYTES}, in a "
-            "dataset too: give a smaller one"
+            f"the image {image} has {content.size_bytes} bytes; the limit is {DEFAULT_MAX_FILE_BYTES}, as in "
+            "a dataset: use a smaller file"
         )
     return content.data

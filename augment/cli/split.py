@@ -1,4 +1,4 @@
-"""``augment split``: a dataset divided into training, validation and test, before anything is augmented."""
+"""``augment split``: divide a dataset into training, validation and test before it is augmented."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _MAX_DISTANCE = 6
 
 
 def split(
-    data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="The dataset's folder.")],
+    data: Annotated[Path, typer.Argument(parser=output.path, metavar="DATA", help="Dataset's folder.")],
     out: options.OutArgument,
     *,
     ratios: Annotated[
@@ -29,20 +29,21 @@ def split(
         typer.Option(
             "--ratios",
             metavar="60,20,20",
-            help="Percents for training, validation and test, or for training and test; by default by the size: "
-            "60,20,20 up to 10,000 records, 98,1,1 for a million.",
+            help="Percentages for training, validation and test, or for training and test. Default: 60,20,20 up to "
+            "10,000 records, 98,1,1 for a million.",
             show_default=False,
         ),
     ] = None,
     no_validation: Annotated[
-        bool, typer.Option("--no-validation", help="Training and test alone: 70,30 up to 10,000 records.")
+        bool, typer.Option("--no-validation", help="Only training and test: 70,30 up to 10,000 records.")
     ] = False,
     group_by: Annotated[
         str | None,
         typer.Option(
             "--group-by",
             metavar="folder|REGEX|column:NAME",
-            help="What stays on one side: a folder, a key's part like '^(patient[0-9]+)', or a column of metadata.",
+            help="Records to keep in one split: those with the same folder, part of the key like "
+            "'^(patient[0-9]+)', or value of a metadata column.",
             show_default=False,
         ),
     ] = None,
@@ -50,11 +51,14 @@ def split(
     near_duplicates: Annotated[
         bool,
         typer.Option(
-            "--near-duplicates/--no-near-duplicates", help="Look at every image, and keep near-duplicates together."
+            "--near-duplicates/--no-near-duplicates", help="Compare all images and keep near-duplicates in one split."
         ),
     ] = True,
     max_distance: Annotated[
-        int, typer.Option("--max-distance", metavar="BITS", help="Bits of 64 by which near-duplicates may differ.")
+        int,
+        typer.Option(
+            "--max-distance", metavar="BITS", help="Bits of the 64-bit hash in which near-duplicates may differ."
+        ),
     ] = _MAX_DISTANCE,
     from_format: options.FromFormatOption = None,
     output_format: options.OutputFormatOption = None,
@@ -63,25 +67,28 @@ def split(
     report: Annotated[
         Path | None,
         typer.Option(
-            "--report", metavar="FILE", help="The table of keys and splits; by default OUT.csv.", show_default=False
+            "--report", metavar="FILE", help="Table of keys and splits. Default: OUT.csv.", show_default=False
         ),
     ] = None,
     workers: WorkersOption = None,
     update: Annotated[
-        bool, typer.Option("--update", help="The dataset changed: keep what is the same, write the rest.")
+        bool,
+        typer.Option(
+            "--update", help="Bring OUT up to date after the dataset changed: keep unchanged files, write the rest."
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what goes where; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the splits without writing.")] = False,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Divide a dataset that has no splits, by class and by group, before anything is augmented.
+    """Divide a dataset without splits into training, validation and test, by class and by group.
 
-    OUT is the same dataset with a folder (or list) for each split: `augment expand OUT` then augments train alone.
+    OUT is the same dataset with a folder or list for each split. `augment expand OUT` then augments only train.
     """
     from augment.expansion import folder
     from augment.splitting import divide
 
     if no_validation and ratios is not None:
-        raise CallError(f"--no-validation and --ratios {ratios} are given; give two ratios alone, like 70,30")
+        raise CallError(f"--no-validation excludes --ratios {ratios}; give only --ratios with two numbers, like 70,30")
     if near_duplicates:
         require("imagehash")
     distance = max_distance if near_duplicates else None
@@ -103,16 +110,16 @@ def split(
             )
         expansion = division.expansion(out, output_format=output_format, update=update)
         if dry_run:
-            _tell(division, None, out, None, 0.0, as_json=as_json)
+            _show(division, None, out, None, 0.0, as_json=as_json)
             return
         started = time.monotonic()
         with output.StageProgress("writing", as_json=as_json) as bar:
             summary = expansion.run(rendering, progress=bar.show_expansion)
     division.write_report(table)
-    _tell(division, summary, out, table, time.monotonic() - started, as_json=as_json)
+    _show(division, summary, out, table, time.monotonic() - started, as_json=as_json)
 
 
-def _tell(
+def _show(
     division: "DividedDataset",
     summary: "Summary | None",
     out: Path,
@@ -125,10 +132,10 @@ def _tell(
         output.write_json(_document(division, summary, out, table))
         return
     if division.num_nameless:
-        output.note(f"notice: {output.count(division.num_nameless, 'record')} have no group and stand alone")
+        output.note(f"notice: {output.count(division.num_nameless, 'record')} without a group, each divided by itself")
     if division.near.num_undecodable:
         number = output.count(division.near.num_undecodable, "image")
-        output.note(f"notice: {number} could not be decoded, and so not compared")
+        output.note(f"notice: {number} could not be decoded and compared")
     for line in _table(division):
         output.say(line)
     num_pairs = len(division.near.pairs)
@@ -148,7 +155,7 @@ def _tell(
 
 
 def _table(division: "DividedDataset") -> Iterator[str]:
-    """One line a class: how many of its records are in each split."""
+    """Return one line for each class: its number of records in each split."""
     from augment.datasets import keys
 
     counts = division.class_counts()
@@ -166,7 +173,7 @@ def _table(division: "DividedDataset") -> Iterator[str]:
 
 
 def _pairs(division: "DividedDataset") -> Iterator[str]:
-    """The nearest pairs of near-duplicates."""
+    """Yield the nearest pairs of near-duplicates."""
     from augment.datasets import keys
 
     near = division.near

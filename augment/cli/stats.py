@@ -1,4 +1,4 @@
-"""``augment stats``: what a dataset is like, as a table, as JSON or as a report with plots."""
+"""``augment stats``: the statistics of a dataset, as tables, as JSON or as a report with plots."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _REFUSALS_SHOWN = 10
 
 
 def stats(
-    data: Annotated[Path, typer.Argument(parser=path, metavar="DATASET", help="The dataset's folder.")],
+    data: Annotated[Path, typer.Argument(parser=path, metavar="DATASET", help="Dataset's folder.")],
     *,
     output: Annotated[
         Path | None,
@@ -29,7 +29,7 @@ def stats(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write a report with plots: FILE.html or FILE.png.",
+            help="Also write a report with plots: FILE.html or FILE.png.",
             show_default=False,
         ),
     ] = None,
@@ -37,12 +37,12 @@ def stats(
     bad_annotations: options.BadAnnotationsOption = "leave-out",
     ignore: options.IgnoreOption = None,
     pixels: Annotated[
-        bool, typer.Option("--pixels/--no-pixels", help="Decode every image, for mean, deviation and masks.")
+        bool, typer.Option("--pixels/--no-pixels", help="Decode all images to measure mean, deviation and mask values.")
     ] = True,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a dataset, split by split."""
+    """Describe each split of a dataset: classes, sizes, boxes, masks, pixels."""
     if output is not None:
         _check_output(output)
     from augment.dataset_stats.pixels import dataset_statistics
@@ -59,21 +59,21 @@ def stats(
         return
     for refusal in statistics.refusals[:_REFUSALS_SHOWN]:
         note(f"refused: {refusal.key}: {refusal.reason}: {refusal.detail}")
-    _tell(data, statistics)
+    _show(data, statistics)
     if output is not None:
         say(f"\n{output}")
 
 
 def _check_output(output: Path) -> None:
-    """Before an hour of decoding, and before matplotlib is imported."""
+    """Check the report's path before an hour of decoding. Raises CallError; MissingExtraError without matplotlib."""
     if output.suffix.lower() not in {".html", ".png"}:
-        raise CallError(f"the report is called {output.name!r}; its name must end in .html or .png")
+        raise CallError(f"--output is {output.name!r}; its name must end in .html or .png")
     if not output.absolute().parent.is_dir():
-        raise CallError(f"there is no folder {output.absolute().parent} for the report; make it first")
+        raise CallError(f"the folder {output.absolute().parent} of --output does not exist; create it first")
     require("matplotlib")
 
 
-def _tell(data: Path, statistics: "DatasetStatistics") -> None:
+def _show(data: Path, statistics: "DatasetStatistics") -> None:
     from augment.dataset_stats import report
 
     dataset = statistics.dataset
@@ -147,5 +147,5 @@ def _counts(counted: Mapping[Any, int]) -> list[dict[str, Any]]:
 def _range(numbers: Any) -> dict[str, float] | None:
     from augment.dataset_stats.counts import Range
 
-    found = Range.of(numbers)
-    return None if found is None else {"least": found.least, "median": found.median, "largest": found.largest}
+    span = Range.of(numbers)
+    return None if span is None else {"least": span.least, "median": span.median, "largest": span.largest}

@@ -1,4 +1,4 @@
-"""``augment transforms`` and ``augment presets``: transforms with their parameters, and the package's pipelines."""
+"""``augment transforms`` and ``augment presets``: list transforms with their parameters, and preset pipelines."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 
 
 def list_transforms(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A transform, whose parameters are then shown.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Transform to show the parameters of.")] = None,
     *,
     as_json: output.JsonOption = False,
 ) -> None:
-    """List all transforms by family, or show the parameters of one with their ranges and defaults."""
+    """List all transforms by family, or show the parameters of one with ranges and defaults."""
     from augment.transforms.catalogue import ALIASES, catalogue
 
     known = catalogue()
@@ -45,7 +43,7 @@ def _show_families(infos: "list[TransformEntry]") -> None:
     table = output.table()
     table.add_column("transform", no_wrap=True)
     table.add_column("moves", no_wrap=True, style="dim")
-    table.add_column("what it does", ratio=1)
+    table.add_column("description", ratio=1)
     for family in sorted({info.family for info in infos}):
         table.add_row(Text(family, style="bold"))
         for info in infos:
@@ -54,8 +52,8 @@ def _show_families(infos: "list[TransformEntry]") -> None:
     screen = output.console()
     screen.print(table)
     screen.print(
-        "\nmoves: the targets that follow the image: m mask, b boxes, k keypoints. "
-        "`augment transforms NAME` shows the parameters of one."
+        "\nmoves: targets that follow the image: m mask, b boxes, k keypoints. "
+        "`augment transforms NAME` shows the parameters of one transform."
     )
 
 
@@ -75,19 +73,19 @@ def _show_one(info: "TransformEntry") -> None:
     table.add_column("parameter", no_wrap=True)
     table.add_column("default", overflow="fold")
     table.add_column("values", ratio=1, overflow="fold")
-    table.add_column("what it is", ratio=1)
+    table.add_column("description", ratio=1)
     for name, schema in info.schema["properties"].items():
         default = _value(schema["default"]) if "default" in schema else "(required)"
         table.add_row(name, default, values(schema), schema.get("description", ""))
     screen.print(table)
     if info.container:
-        screen.print("children: a list of transforms, under the name `transforms`")
+        screen.print("children: a list of transforms in the parameter `transforms`")
     for rule in info.schema.get("x-rules", ()):
         screen.print(f"rule: {rule}")
 
 
 def values(schema: dict[str, Any]) -> str:
-    """What a JSON Schema of the catalogue allows, in a few words: ``[low, high] of integer 1 to 9``."""
+    """Return the values that a JSON Schema of the catalogue allows, like ``[low, high] of integer 1 to 9``."""
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(values(branch) for branch in schema["anyOf"]))
     if "oneOf" in schema:
@@ -120,16 +118,16 @@ def _value(value: Any) -> str:
 
 
 def list_presets(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A preset, whose YAML is then shown.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Preset to show the YAML of.")] = None,
     *,
     as_json: output.JsonOption = False,
 ) -> None:
-    """List the pipelines that come with the package, or show one with its comments, to start your own from."""
+    """List the preset pipelines, or print the YAML of one to start your own from."""
     from augment.render.pipeline import Pipeline, preset_names, preset_text
 
     if name is not None:
         if name not in (known := preset_names()):
-            hint = did_you_mean(name, known) or "; there is " + ", ".join(known)
+            hint = did_you_mean(name, known) or "; choose one of " + ", ".join(known)
             raise CallError(f"there is no preset {name!r}{hint}")
         pipeline = Pipeline.load(name)
         if as_json:
@@ -148,7 +146,7 @@ def list_presets(
         return
     table = output.table()
     table.add_column("preset", no_wrap=True)
-    table.add_column("what it is", ratio=1)
+    table.add_column("description", ratio=1)
     for preset, pipeline in pipelines.items():
         table.add_row(preset, pipeline.spec.description)
     output.console().print(table)

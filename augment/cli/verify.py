@@ -11,9 +11,7 @@ _MISMATCHES_SHOWN = 20
 
 
 def verify(
-    out: Annotated[
-        Path, typer.Argument(parser=output.path, metavar="OUT", help="The folder that `augment expand` wrote.")
-    ],
+    out: Annotated[Path, typer.Argument(parser=output.path, metavar="OUT", help="Folder that `augment expand` wrote.")],
     *,
     data: Annotated[
         Path | None,
@@ -21,18 +19,18 @@ def verify(
             "--data",
             parser=output.path,
             metavar="DATA",
-            help="The dataset; by default where it lay when OUT was written.",
+            help="Dataset's folder. Default: its path when OUT was written.",
         ),
     ] = None,
-    references: options.Option = None,
+    references: options.ReferencesOption = None,
     ignore: options.IgnoreOption = None,
     workers: expand.WorkersOption = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Compare every file with the manifest, and render it again; exit code 5 where anything differs."""
+    """Compare every file with the manifest and with a new rendering. The exit code is 5 if anything differs."""
     from augment.expansion.verify import described, verify_expansion
 
-    dataset, named = None, options.folders(references)
+    dataset, named = None, options.reference_folders(references)
     if data is not None:
         dataset = options.scan_dataset(data, described(out).source_format, "leave_out", ignore, as_json=as_json)
     progress = output.StageProgress("verifying", as_json=as_json, failed_are="different")
@@ -60,7 +58,7 @@ def verify(
         if report.num_mismatches > _MISMATCHES_SHOWN:
             output.say(f"and {report.num_mismatches - _MISMATCHES_SHOWN:,} more")
         how = "compared and rendered again" if report.rendered_again else "compared with the manifest"
-        verdict = "all as it should be" if report.ok else output.count(report.num_mismatches, "difference")
+        verdict = "no differences" if report.ok else output.count(report.num_mismatches, "difference")
         output.say(f"{out}: {output.count(report.num_files, 'file')} {how}: {verdict}")
         if report.note:
             output.note(f"notice: {report.note}")

@@ -1,4 +1,4 @@
-"""The ten usual wishes of the service's page and the lines that refusals show, pasted into a shell."""
+"""The ten common requests of the service's page and the lines that refusals show, pasted into a shell."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.acceptance.test_readme import Block, Shell, blocks, empty_environment
 from tests.service.archives_for_tests import zipped
 
 _HERE = "http://127.0.0.1:8000"
-_SECTION = "## Ten usual wishes"
+_SECTION = "## Ten common requests"
 _NUM_WISHES = 10
 _SIZE = 120, 160
 

@@ -31,7 +31,7 @@ def test_empty_path_is_not_the_folder_that_one_is_in(
     assert run(*arguments) == exit_codes.REQUEST
     told = capsys.readouterr().err
     assert name in told
-    assert "the path is empty; write . for the folder that you are in" in told
+    assert "the path is empty; write . for the current folder" in told
     assert told.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

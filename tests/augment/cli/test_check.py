@@ -153,7 +153,7 @@ def test_check_of_a_presets_name_is_the_preset(
     lay_images(tmp_path / "light", "a.png")
     monkeypatch.chdir(tmp_path)
     assert run("check", "light") == exit_codes.OK
-    assert "the pipeline holds" in capsys.readouterr().out
+    assert "the pipeline is valid" in capsys.readouterr().out
     assert run("check", "./light") == exit_codes.OK
     assert "light: 1 record\n" in capsys.readouterr().out
 
@@ -166,7 +166,7 @@ def test_expand_refuses_bad_annotations_or_leaves_them_out(tmp_path: Path, capsy
     assert run("expand", root, tmp_path / "out", *common, "--bad-annotations", "leave-out") == exit_codes.OK
     capsys.readouterr()
     assert run("expand", root, tmp_path / "out", *common, "--bad-annotations", "ignore") == exit_codes.REQUEST
-    assert "--bad-annotations is 'ignore'; it is refuse or leave-out" in capsys.readouterr().err
+    assert "--bad-annotations is 'ignore'; it must be refuse or leave-out" in capsys.readouterr().err
 
 
 def test_expand_reads_the_format_that_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

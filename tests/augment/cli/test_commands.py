@@ -56,13 +56,13 @@ def test_help_imports_no_library_of_pixels() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["expnad"], "No such command 'expnad'; did you mean 'expand'; `augment --help` shows what there is"),
-        (["expand"], "Missing argument 'DATA'; `augment expand --help` shows what there is"),
-        (["check", "light", "--zoo"], "No such option: --zoo; `augment check --help` shows what there is"),
+        (["expnad"], "No such command 'expnad'; did you mean 'expand'; see `augment --help`"),
+        (["expand"], "Missing argument 'DATA'; see `augment expand --help`"),
+        (["check", "light", "--zoo"], "No such option: --zoo; see `augment check --help`"),
         (["check", "ligth"], "`ligth` is neither a preset nor a file; did you mean `light`?"),
         (["transforms", "HorizontalFilp"], "there is no transform 'HorizontalFilp'; did you mean `HorizontalFlip`?"),
         (["presets", "hevy"], "there is no preset 'hevy'; did you mean `heavy`?"),
-        (["preview", "a.jpg", "-p", "light", "-n", "0"], "--num is 0; it lies in 1 to 400"),
+        (["preview", "a.jpg", "-p", "light", "-n", "0"], "--num is 0; it must be in 1 to 400"),
         (["preview", "a.jpg", "-p", "light", "-o", "a.tif"], "its name must end with one of .jpg, .png, .webp, .jpeg"),
         (["preview", "no.jpg", "-p", "light"], "cannot read the image no.jpg: No such file or directory"),
         (["expand", "d", "o", "-p", "light", "--max-failures", "x"], "max_failures is 'x'; give a count like 10"),
@@ -257,7 +257,7 @@ def test_defect_of_ours_is_one_line_and_a_traceback_only_with_debug(
     monkeypatch.setattr("augment.transforms.catalogue.catalogue", fail)
     assert run("transforms") == exit_codes.DEFECT
     shown = capsys.readouterr().err
-    assert shown.startswith("error: ZeroDivisionError: one two; this is a defect of ours")
+    assert shown.startswith("error: ZeroDivisionError: one two; this is a bug in augment")
     assert "Traceback" not in shown
     assert run("transforms", "--debug") == exit_codes.DEFECT
     assert "Traceback" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def test_full_standard_output_is_one_line(arguments: list[str], unbuffered: str)
         )
     assert done.returncode == exit_codes.STORAGE
     assert done.stderr == (
-        "error: cannot write standard output: No space left on device; free space, or send it elsewhere\n"
+        "error: cannot write standard output: No space left on device; free space, or redirect it elsewhere\n"
     )
 
 
@@ -75,8 +75,8 @@ def test_closed_standard_output_is_no_defect() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["expand", "a", "b", "-p", "light"], "SIGTERM; the same command goes on\n"),
-        (["--debug", "expand", "a", "b", "-p", "light"], "SIGTERM; the same command goes on\n"),
+        (["expand", "a", "b", "-p", "light"], "SIGTERM; run the same command again to resume\n"),
+        (["--debug", "expand", "a", "b", "-p", "light"], "SIGTERM; run the same command again to resume\n"),
         (["verify", "out"], "ended by SIGTERM\n"),
         ([], "ended by SIGTERM\n"),
     ],
@@ -102,7 +102,7 @@ def test_signal_promises_to_go_on_only_where_that_is_so(
 
 
 @pytest.mark.parametrize(
-    ("command", "told"), [("expand", "interrupted; the same command goes on\n"), ("check", "interrupted\n")]
+    ("command", "told"), [("expand", "interrupted; run the same command again to resume\n"), ("check", "interrupted\n")]
 )
 def test_interruption_promises_to_go_on_only_where_that_is_so(
     command: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

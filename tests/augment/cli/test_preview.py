@@ -99,7 +99,7 @@ def test_records_that_cannot_be_rendered_are_left_out(
     assert captured.err.count("undecodable") == 5
     for i in range(10):
         lay(streets, {f"JPEGImages/{i}.png": broken[:60]})
-    with pytest.raises(DatasetError, match="every record that was tried is refused"):
+    with pytest.raises(DatasetError, match="all records of the preview are refused"):
         preview.render_dataset(preview.Request(streets, Pipeline.parse("[NoOp]"), 3))
 
 
@@ -107,7 +107,7 @@ def test_options_of_the_other_kind_are_refused(streets: Path, capsys: pytest.Cap
     assert run("preview", streets, "-p", "light", "--key", "0") == exit_codes.REQUEST
     assert "--key is for an image" in capsys.readouterr().err
     assert run("preview", streets / "JPEGImages/0.png", "-p", "light", "--split", "train") == exit_codes.REQUEST
-    assert "--split, --from-format, --ignore and --mix are for a dataset's folder" in capsys.readouterr().err
+    assert "--split, --from-format, --ignore and --mix need a dataset's folder" in capsys.readouterr().err
 
 
 def test_sheet_of_targets_is_the_same_each_time(streets: Path, tmp_path: Path) -> None:

@@ -185,4 +185,4 @@ def test_preview_of_one_image_has_nothing_to_mix(
 ) -> None:
     arguments = ("preview", folder / "cat/00.png", "-p", "light", "--mix", "MixUp", "-o", tmp_path / "grid.png")
     assert run(*arguments) == exit_codes.REQUEST
-    assert "--mix are for a dataset's folder" in capsys.readouterr().err
+    assert "--mix need a dataset's folder" in capsys.readouterr().err
