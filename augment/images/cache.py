@@ -104,21 +104,21 @@ class DecodedCache:
         if self._index is None or self._is_broken or os.getpid() != self._process:
             return make()
         try:
-            found = self._get(self._index, name)
+            cached = self._get(self._index, name)
         except (OSError, ValueError, lmdb.Error) as error:
             self._give_up(error)
-            found = None
-        if found is not None:
-            return found
-        made = make()
-        if made.dtype == np.uint8 and not (self._is_full or self._is_broken):
+            cached = None
+        if cached is not None:
+            return cached
+        decoded = make()
+        if decoded.dtype == np.uint8 and not (self._is_full or self._is_broken):
             try:
-                self._put(self._index, name, np.ascontiguousarray(made))
+                self._put(self._index, name, np.ascontiguousarray(decoded))
             except lmdb.MapFullError:
                 self._is_full = True
             except (OSError, lmdb.Error) as error:
                 self._give_up(error)
-        return made
+        return decoded
 
     def _get(self, index: lmdb.Environment, name: bytes) -> NDArray[np.uint8] | None:
         with index.begin(buffers=True) as reading:
@@ -151,8 +151,8 @@ class DecodedCache:
         with index.begin(write=True) as writing:  # counted before it is reserved, and for good, in case of a kill
             num_bytes = _count(writing, _NUM_BYTES)
             left = self._max_bytes - num_bytes
-            wanted = max(missing, min(_STEP_BYTES, self._max_bytes // _STEPS_MIN))
-            step = min(wanted, left, file.max_bytes - file.reserved)
+            step_bytes = max(missing, min(_STEP_BYTES, self._max_bytes // _STEPS_MIN))
+            step = min(step_bytes, left, file.max_bytes - file.reserved)
             if step < missing:
                 return False
             writing.put(_NUM_BYTES, _COUNT.pack(num_bytes + step))

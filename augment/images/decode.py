@@ -210,8 +210,8 @@ def reduced_size(height: int, width: int, eighths: int) -> tuple[int, int]:
 def versions() -> dict[str, str]:
     """Return versions of the libraries that affect pixels or encoded bytes; simplejpeg has its own libjpeg-turbo."""
     names = ("libjpeg_turbo", "webp", "libtiff", "littlecms2", "zlib", "zlib_ng")
-    held = {f"pillow-{name.replace('_', '-')}": str(features.version(name) or "absent") for name in names}
-    return {"pillow": PIL.__version__, **held, "simplejpeg": simplejpeg.__version__}
+    bundled = {f"pillow-{name.replace('_', '-')}": str(features.version(name) or "absent") for name in names}
+    return {"pillow": PIL.__version__, **bundled, "simplejpeg": simplejpeg.__version__}
 
 
 def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
@@ -226,11 +226,11 @@ def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
     match = _MAGIC.match(data)
     if match is not None and match.lastgroup is not None:
         return data, match.lastgroup
-    found = next(((name, remedy) for name, remedy, magic in OTHER_KINDS if magic.match(data, 0, 512)), None)
-    if found is None:
+    kind = next(((name, remedy) for name, remedy, magic in OTHER_KINDS if magic.match(data, 0, 512)), None)
+    if kind is None:
         what = "of an unknown format" if data else "empty"
         raise RecordError("", Reason.FORMAT, f"the file is {what}; allowed are {', '.join(ALLOWED)}")
-    name, remedy = found
+    name, remedy = kind
     raise RecordError("", Reason.FORMAT, f"the file is {name}; allowed are {', '.join(ALLOWED)}: {remedy}")
 
 

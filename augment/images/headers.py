@@ -71,7 +71,7 @@ def orientation_of(block: bytes) -> int:
     return value if 1 <= value <= 8 else UPRIGHT
 
 
-def _integer_of(block: bytes, wanted: int) -> int | None:
+def _integer_of(block: bytes, tag_id: int) -> int | None:
     """Return the first value of a tag in the first directory of a TIFF block, or None; never fails."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None or len(block) < 8:
@@ -82,7 +82,7 @@ def _integer_of(block: bytes, wanted: int) -> int | None:
     (num_entries,) = struct.unpack_from(order + "H", block, start)
     for offset in range(start + 2, min(start + 2 + 12 * num_entries, len(block) - 11), 12):
         tag, kind, count = struct.unpack_from(order + "HHL", block, offset)
-        if tag == wanted:
+        if tag == tag_id:
             if kind not in _INTEGER_TYPES or count < 1:
                 return None
             value: int = struct.unpack_from(order + _INTEGER_TYPES[kind], block, offset + 8)[0]

@@ -89,13 +89,13 @@ def _indices(stored: pillow.StoredMask, legend: Legend) -> MaskContent:
         values = _one_channel(values)
     if not legend or (has_colours and values.ndim == 2):
         return MaskContent(values, by_legend=False)
-    found, listed = _look_up(values if has_colours else values[..., np.newaxis], legend)
+    indices, listed = _look_up(values if has_colours else values[..., np.newaxis], legend)
     if not has_colours:
         is_ignored = ~listed & (values == IGNORED)
-        found[is_ignored], listed[is_ignored] = IGNORED, True
+        indices[is_ignored], listed[is_ignored] = IGNORED, True
     if not listed.all():
         raise _unlisted(values[~listed][0])
-    return MaskContent(found, by_legend=True)
+    return MaskContent(indices, by_legend=True)
 
 
 def _one_channel(colours: NDArray[Any]) -> NDArray[Any]:
@@ -118,14 +118,14 @@ def _of_palette(values: NDArray[Any], palette: NDArray[np.uint8], legend: Legend
     used = np.unique(values)
     if used.size and used[-1] >= len(palette):
         raise _refused(f"it has the index {used[-1]}, of a palette of {len(palette)} colours; write the mask again")
-    found, listed = _look_up(palette[used], legend)
-    if not (listed & (found != used)).any():
+    indices, listed = _look_up(palette[used], legend)
+    if not (listed & (indices != used)).any():
         return MaskContent(values, by_legend=False)
     is_ignored = ~listed & (used == IGNORED)
     if not (listed | is_ignored).all():
         raise _unlisted(palette[used][~(listed | is_ignored)][0])
     table = np.full(len(palette), IGNORED, np.uint8)
-    table[used[listed]] = found[listed]
+    table[used[listed]] = indices[listed]
     return MaskContent(table[values], by_legend=True)
 
 
@@ -134,8 +134,8 @@ def _look_up(stored: NDArray[Any], legend: Legend) -> tuple[NDArray[np.uint8], N
     numbers, entries = _as_numbers(stored), _as_numbers(np.array(legend))
     order = np.argsort(entries)
     places = np.searchsorted(entries[order], numbers).clip(max=len(entries) - 1)
-    found = order[places]
-    return found.astype(np.uint8), entries[found] == numbers
+    rows = order[places]
+    return rows.astype(np.uint8), entries[rows] == numbers
 
 
 def _as_numbers(stored: NDArray[Any]) -> NDArray[np.int32]:

@@ -64,7 +64,7 @@ class _TiffFile(TiffImagePlugin.TiffImageFile):
     def _setup(self) -> None:
         """Raise RecordError if no tag says which value is white, or if the samples would be read wrongly."""
         tags = self.tag_v2
-        if not set(_several(tags.get(TiffImagePlugin.SAMPLEFORMAT, 1))) <= {1, 4}:  # unsigned, or not said
+        if not set(_several(tags.get(TiffImagePlugin.SAMPLEFORMAT, 1))) <= {1, 4}:  # unsigned or missing
             raise _unclear_white()
         if tags.get(TiffImagePlugin.COMPRESSION) == _TIFF_WEBP:
             raise _unread("WebP, which few builds of libtiff decode")

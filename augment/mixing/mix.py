@@ -65,9 +65,9 @@ def partners(chance: np.random.Generator, num_rows: int) -> NDArray[np.int64]:
     Every cycle is equally likely (Sattolo, "An algorithm to generate a random cyclic permutation", 1986).
     """
     order = chance.permutation(num_rows)
-    found = np.empty(num_rows, np.int64)
-    found[order] = np.roll(order, -1)
-    return found
+    cycle = np.empty(num_rows, np.int64)
+    cycle[order] = np.roll(order, -1)
+    return cycle
 
 
 def shares(chance: np.random.Generator, alpha: float, num_rows: int, *, by_row: bool) -> NDArray[np.float64]:
@@ -281,12 +281,12 @@ def _objects(
 
 
 def _provenance(batch: Batch, name: str, draw: Draw) -> Sequence[Provenance]:
-    found: list[Provenance] = []
+    updated: list[Provenance] = []
     for row, provenance in enumerate(batch.provenance):
         weight, partner = float(draw.weights[row]), int(draw.partners[row])
         mixed = Mixed(name, weight, batch.keys[partner], int(batch.positions[partner]), draw.box(row))
-        found.append(replace(provenance, mixed=None if weight == 1 else mixed))
-    return found
+        updated.append(replace(provenance, mixed=None if weight == 1 else mixed))
+    return updated
 
 
 ONE_OF: Final = "OneOf"
@@ -375,8 +375,8 @@ class _Reader:
             msg = f"it has {len(step.children)} methods, the limit is {MAX_METHODS} (MAX_METHODS); leave some out"
             self._note((*step.params_loc, CHILDREN), msg)
             return None
-        found = [self._method(child, f"in a {ONE_OF} write {MIXUP} or {CUTMIX}") for child in step.children]
-        methods = tuple(method for method in found if method is not None)
+        parsed = [self._method(child, f"in a {ONE_OF} write {MIXUP} or {CUTMIX}") for child in step.children]
+        methods = tuple(method for method in parsed if method is not None)
         if params is None or len(methods) < len(step.children):
             return None
         if not any(method.p for method in methods):

@@ -26,13 +26,13 @@ _OF_KEYPOINTS: Final = ("keypoints", *BY_KEYPOINT)
 
 def of_rows(batch: Batch) -> list[dict[str, _Array]]:
     """Return the objects of each row; mappings are empty if the batch has none."""
-    there = {name: rows for name in OF_OBJECTS if (rows := getattr(batch, name)) is not None}
-    found = [{name: rows[row] for name, rows in there.items()} for row in range(len(batch))]
-    for row, objects in enumerate(found):
+    fields = {name: rows for name in OF_OBJECTS if (rows := getattr(batch, name)) is not None}
+    rows_of_objects = [{name: rows[row] for name, rows in fields.items()} for row in range(len(batch))]
+    for row, objects in enumerate(rows_of_objects):
         if "instance_masks" in objects:  # if it has no objects, their array may have any size
             height, width = batch.images[row].shape[:2]
             objects["instance_masks"] = objects["instance_masks"].reshape(-1, height, width)
-    return found
+    return rows_of_objects
 
 
 def by_field(rows: Sequence[Objects]) -> dict[str, list[_Array]]:
@@ -46,26 +46,26 @@ def cover(objects: Objects, box: Box, boxes: BoxRules, keypoints: KeypointRules)
     A partly covered box becomes the upright box around the rest, and ``boxes`` decides again if it is kept. Keypoints
     in ``box`` are lost.
     """
-    found = dict(objects)
+    result = dict(objects)
     if (num_boxes := _num_boxes(objects)) is not None:
         if (masks := objects.get("instance_masks")) is not None:
-            found["instance_masks"] = masks.copy()
-            _window(found["instance_masks"], box)[:] = 0
+            result["instance_masks"] = masks.copy()
+            _window(result["instance_masks"], box)[:] = 0
         stays: _Flags = np.ones(num_boxes, np.bool_)
-        if "boxes" in found:
+        if "boxes" in result:
             before = objects["boxes"].astype(np.float64)
             shared = _area(_overlap(before, box))
             left = _Left(_rest(before, box), _share(_area(before) - shared, _area(before)))
-            left = left.by_masks(masks, found.get("instance_masks"))
-            found["boxes"] = left.boxes.astype(np.float32)
+            left = left.by_masks(masks, result.get("instance_masks"))
+            result["boxes"] = left.boxes.astype(np.float32)
             stays = (shared == 0) | boxes.keeps(left.boxes, left.visible)
-        found = _choose_boxes(found, stays & _is_seen(masks, found.get("instance_masks"), num_boxes))
-    if "keypoints" in found:
-        lost = _within(found["keypoints"], box)
-        found = _lose(found, lost)
+        result = _choose_boxes(result, stays & _is_seen(masks, result.get("instance_masks"), num_boxes))
+    if "keypoints" in result:
+        lost = _within(result["keypoints"], box)
+        result = _lose(result, lost)
         if keypoints.outside == "drop":
-            found = _choose_keypoints(found, ~lost)
-    return found
+            result = _choose_keypoints(result, ~lost)
+    return result
 
 
 def cut(objects: Objects, box: Box, boxes: BoxRules, keypoints: KeypointRules) -> Objects:
@@ -74,40 +74,40 @@ def cut(objects: Objects, box: Box, boxes: BoxRules, keypoints: KeypointRules) -
     Boxes are cut at ``box``, and ``boxes`` decides again if they are kept. Keypoints in it are pasted, and all of an
     object that is pasted: those outside are marked as lost.
     """
-    found = dict(objects)
+    result = dict(objects)
     if (num_boxes := _num_boxes(objects)) is not None:
         if (masks := objects.get("instance_masks")) is not None:
-            found["instance_masks"] = np.zeros_like(masks)
-            _window(found["instance_masks"], box)[:] = _window(masks, box)
+            result["instance_masks"] = np.zeros_like(masks)
+            _window(result["instance_masks"], box)[:] = _window(masks, box)
         comes: _Flags = np.ones(num_boxes, np.bool_)
-        if "boxes" in found:
+        if "boxes" in result:
             before = objects["boxes"].astype(np.float64)
             inside = _overlap(before, box)
             left = _Left(inside, _share(_area(inside), _area(before)))
-            left = left.by_masks(masks, found.get("instance_masks"))
-            found["boxes"] = left.boxes.astype(np.float32)
+            left = left.by_masks(masks, result.get("instance_masks"))
+            result["boxes"] = left.boxes.astype(np.float32)
             comes = boxes.keeps(left.boxes, left.visible)
-        found = _choose_boxes(found, comes & _is_seen(masks, found.get("instance_masks"), num_boxes))
-    if "keypoints" in found:
-        within = _within(found["keypoints"], box)
-        lost = np.isfinite(found["keypoints"]).all(axis=1) & ~within
+        result = _choose_boxes(result, comes & _is_seen(masks, result.get("instance_masks"), num_boxes))
+    if "keypoints" in result:
+        within = _within(result["keypoints"], box)
+        lost = np.isfinite(result["keypoints"]).all(axis=1) & ~within
         owned: _Flags = np.zeros(len(within), np.bool_)
-        if "keypoint_boxes" in found:
-            owned = found["keypoint_boxes"] >= 0
+        if "keypoint_boxes" in result:
+            owned = result["keypoint_boxes"] >= 0
         if keypoints.outside == "drop":
             owned = owned & ~lost
-        found = _choose_keypoints(_lose(found, lost), within | owned)
-    return found
+        result = _choose_keypoints(_lose(result, lost), within | owned)
+    return result
 
 
 def union(first: Objects, second: Objects) -> Objects:
     """Return the objects of both, the second's after the first's."""
-    found = {name: np.concatenate([first[name], second[name]]) for name in first}
-    if "keypoint_boxes" in found:
+    result = {name: np.concatenate([first[name], second[name]]) for name in first}
+    if "keypoint_boxes" in result:
         belongs = second["keypoint_boxes"]
         moved = np.where(belongs >= 0, belongs + (_num_boxes(first) or 0), -1)
-        found["keypoint_boxes"] = np.concatenate([first["keypoint_boxes"], moved])
-    return found
+        result["keypoint_boxes"] = np.concatenate([first["keypoint_boxes"], moved])
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +150,11 @@ def _num_boxes(objects: Objects) -> int | None:
 
 
 def _choose_boxes(objects: Objects, stays: _Flags) -> dict[str, _Array]:
-    found = {name: values[stays] if name in _OF_BOXES else values for name, values in objects.items()}
-    if "keypoint_boxes" in found:
+    result = {name: values[stays] if name in _OF_BOXES else values for name, values in objects.items()}
+    if "keypoint_boxes" in result:
         places = np.append(np.where(stays, np.cumsum(stays) - 1, -1), -1)  # the last one serves index -1
-        found["keypoint_boxes"] = places[found["keypoint_boxes"]].astype(np.int64)
-    return found
+        result["keypoint_boxes"] = places[result["keypoint_boxes"]].astype(np.int64)
+    return result
 
 
 def _choose_keypoints(objects: Objects, stays: _Flags) -> dict[str, _Array]:
@@ -163,17 +163,17 @@ def _choose_keypoints(objects: Objects, stays: _Flags) -> dict[str, _Array]:
 
 def _lose(objects: Objects, lost: _Flags) -> dict[str, _Array]:
     """Mark these keypoints as lost: NaN and visibility 0, as transforms of a pipeline do."""
-    found = dict(objects)
+    result = dict(objects)
     for name, value in (
         ("keypoints", np.nan),
         ("keypoint_visibility", 0),
         ("keypoint_angles", 0),
         ("keypoint_scales", 0),
     ):
-        if name in found:
-            found[name] = found[name].copy()
-            found[name][lost] = value
-    return found
+        if name in result:
+            result[name] = result[name].copy()
+            result[name][lost] = value
+    return result
 
 
 def _within(points: _Array, box: Box) -> _Flags:

@@ -39,8 +39,8 @@ def seen(image: NDArray[np.uint8], normalize: Mapping[str, Any] | None) -> NDArr
     method = _method(normalize)
     if method is None or isinstance(method, ByDataset):
         return image
-    made: NDArray[np.uint8] = pixel_format.denormalise(method.apply(image), method)
-    return made
+    shown: NDArray[np.uint8] = pixel_format.denormalise(method.apply(image), method)
+    return shown
 
 
 def normalize(images: Any, normalization: Mapping[str, JSON] | None, form: PixelFormat) -> Any:

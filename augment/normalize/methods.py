@@ -159,11 +159,11 @@ class ByValue(Normalization):
     def denormalise(self, image: NDArray[np.floating]) -> NDArray[np.uint8]:
         table = _rounded(self, image.dtype).astype(np.float64)
         middles = (table[:, :-1] + table[:, 1:]) / 2
-        made = np.empty(image.shape, np.uint8)
+        pixels = np.empty(image.shape, np.uint8)
         for channel in range(3):
-            made[..., channel] = np.searchsorted(middles[channel], image[..., channel].astype(np.float64))
-        made[np.isnan(image)] = 0
-        return made
+            pixels[..., channel] = np.searchsorted(middles[channel], image[..., channel].astype(np.float64))
+        pixels[np.isnan(image)] = 0
+        return pixels
 
 
 class ByImage(Normalization):
@@ -352,19 +352,19 @@ class Standard(ByValue):
 
     @classmethod
     def read(cls, params: Reader) -> Normalization:
-        found = params.statistics(_IMAGENET.mean, _IMAGENET.std, (DATASET, IMAGE, IMAGE_CHANNELS))
-        if isinstance(found, str):
-            params.absent(("max_pixel_value",), f"statistics: {found}")
-            if found == DATASET:
+        numbers = params.statistics(_IMAGENET.mean, _IMAGENET.std, (DATASET, IMAGE, IMAGE_CHANNELS))
+        if isinstance(numbers, str):
+            params.absent(("max_pixel_value",), f"statistics: {numbers}")
+            if numbers == DATASET:
                 return ByDataset({"method": cls.METHOD})
             epsilon = params.number("epsilon", 0.0, 0.0, LARGEST)
             limit = params.number("limit", LARGEST, 0.0, LARGEST, above=True) if params.is_given("limit") else None
             params.allow("limit")
-            return ImageStandard(found, epsilon, limit)
+            return ImageStandard(numbers, epsilon, limit)
         if params.is_given("statistics"):  # named numbers are for values in [0, 1]
             params.absent(("max_pixel_value",), "statistics")
         top = params.number("max_pixel_value", float(TOP), 0.0, LARGEST, above=True, hint="; 255 is usual")
-        return cls(*found, top)
+        return cls(*numbers, top)
 
     def floats(self) -> NDArray[np.float64]:
         values = _VALUES / self.max_pixel_value
@@ -386,8 +386,8 @@ class ImageStandard(ByImage):
         if self.statistics == IMAGE:
             counts = np.tile(counts.sum(axis=0), (3, 1))
         known = [histogram.mean_and_std(each) for each in counts]
-        made = np.stack([(_VALUES - mean) / (std + self.epsilon or np.inf) for mean, std in known])
-        return made if self.limit is None else made.clip(-self.limit, self.limit)
+        floats = np.stack([(_VALUES - mean) / (std + self.epsilon or np.inf) for mean, std in known])
+        return floats if self.limit is None else floats.clip(-self.limit, self.limit)
 
 
 _HALF: Final = (0.5, 0.5, 0.5)
@@ -405,10 +405,10 @@ class Squash(ByValue):
     @classmethod
     def read(cls, params: Reader) -> Normalization:
         output = params.interval("output", _AROUND_0)
-        found = params.statistics(_HALF, _HALF)
-        if isinstance(found, str):
+        numbers = params.statistics(_HALF, _HALF)
+        if isinstance(numbers, str):
             return ByDataset({"method": cls.METHOD, "output": list(output)})
-        return cls(*found, output)
+        return cls(*numbers, output)
 
     @staticmethod
     @abstractmethod

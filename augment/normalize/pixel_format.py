@@ -96,7 +96,7 @@ def denormalise(images: Any, normalization: Normalization | None = None, layout:
     if array.dtype == np.uint8:
         return np.array(last, order="C")
     method = normalization or MinMax()
-    made = np.empty(last.shape, np.uint8)
+    out = np.empty(last.shape, np.uint8)
     for place in np.ndindex(*last.shape[:-3]):
-        made[place] = method.denormalise(last[place])
-    return made
+        out[place] = method.denormalise(last[place])
+    return out

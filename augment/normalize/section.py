@@ -32,15 +32,15 @@ def parse(section: Mapping[str, Any]) -> Normalization:
         msg = f"{quoted(method, 100)} is not a method; use {listed(METHODS)}{hint}"
         raise PipelineError([problem(msg, "method")])
     reader = Reader({key: value for key, value in section.items() if key != "method"})
-    found = METHODS[method](reader)
+    parsed = METHODS[method](reader)
     reader.close()
-    if isinstance(found, ByValue) and not (isinstance(found, MinMax) and found.clip) and not found.is_distinct():
+    if isinstance(parsed, ByValue) and not (isinstance(parsed, MinMax) and parsed.clip) and not parsed.is_distinct():
         msg = (
             "two of the 256 values of a channel become one float32, or one becomes infinite: the numbers are "
             "too far from the range of the pixels, or too close together; compare them with the defaults"
         )
         raise PipelineError([problem(msg)])
-    return found
+    return parsed
 
 
 def parse_given(given: object) -> Normalization:
@@ -61,10 +61,10 @@ def resolve(section: Mapping[str, Any], mean: Channels, std: Channels) -> dict[s
 
     Raises PipelineError if the numbers cannot be divided by, because a channel has one value in the whole dataset.
     """
-    found = parse(section)
-    if not isinstance(found, ByDataset):
-        return found.canonical()
-    return parse({**found.rest, "mean": list(mean), "std": list(std)}).canonical()
+    parsed = parse(section)
+    if not isinstance(parsed, ByDataset):
+        return parsed.canonical()
+    return parse({**parsed.rest, "mean": list(mean), "std": list(std)}).canonical()
 
 
 def check_dtype(method: Normalization, dtype: str) -> None:

@@ -228,7 +228,7 @@ def scale_limit() -> Schema:
 def rotate_method() -> Schema:
     return schema.choice(
         {"largest_box": "the rotated box's bounding box", "ellipse": "the bounding box of the ellipse in the box"},
-        "how a box that no longer stands upright becomes one that does",
+        "conversion of a box that is no longer upright",
     )
 
 

@@ -90,10 +90,10 @@ def _whole(document: Document, spec: PipelineSpec, steps: Sequence[Step]) -> lis
     ]
 
 
-def _apart_from_unread(document: Document, found: Sequence[Problem]) -> list[Problem]:
+def _apart_from_unread(document: Document, problems: Sequence[Problem]) -> list[Problem]:
     """Leave out problems at locations where the document already has one: a value there was not read."""
     unread = [problem.loc for problem in document.problems if document.at(problem.loc) is None]
-    return [one for one in found if not any(_is_part_of(one.loc, loc) for loc in unread)]
+    return [one for one in problems if not any(_is_part_of(one.loc, loc) for loc in unread)]
 
 
 def _is_part_of(loc: Loc, wrong: Loc) -> bool:

@@ -205,7 +205,7 @@ def _check_array(value: object, schema: Schema, place: Place) -> tuple[JSON, lis
     if not low <= len(value) <= high:
         return None, [(place, f"has {len(value)} items; it must have {_count(low, high)}")]
     results = [check(item, schema["items"], (*place, i)) for i, item in enumerate(value)]
-    problems = [problem for _, found in results for problem in found]
+    problems = [problem for _, item_problems in results for problem in item_problems]
     items = [item for item, _ in results]
     if not problems and schema.get("x-ordered") and _falls(items):
         problems.append((place, f"is {quoted_json(items)}; the first must not be larger than the second"))
@@ -230,8 +230,8 @@ def _check_object(value: object, schema: Schema, place: Place) -> tuple[JSON, li
     items = {}
     for name, inner in properties.items():
         if name in value:
-            items[name], found = check(value[name], inner, (*place, name))
-            problems += found
+            items[name], item_problems = check(value[name], inner, (*place, name))
+            problems += item_problems
     return items, problems
 
 

@@ -96,7 +96,7 @@ def misfits(spec: PipelineSpec, given: NDArray[np.int64]) -> NDArray[np.bool_]:
     """
     packed, inverse = np.unique(given[:, 0] << 32 | given[:, 1], return_inverse=True)
     distinct = np.column_stack([packed >> 32, packed & 0xFFFFFFFF])
-    found = np.zeros(len(distinct), np.bool_)
+    refused = np.zeros(len(distinct), np.bool_)
     waiting = [np.arange(len(distinct))] if len(distinct) else []
     while waiting:
         places = waiting.pop()
@@ -104,18 +104,18 @@ def misfits(spec: PipelineSpec, given: NDArray[np.int64]) -> NDArray[np.bool_]:
         (low_height, low_width), (height, width) = part.min(axis=0).tolist(), part.max(axis=0).tolist()
         largest = misfit(spec, height, width)
         if len(places) == 1:
-            found[places] = largest is not None
+            refused[places] = largest is not None
             continue
         walk = follow(spec, Extent(low_height, height, low_width, width))
         if not walk.firm:
-            found[places] = [bool(follow(spec, entry.point(*size)).findings) for size in part.tolist()]
+            refused[places] = [bool(follow(spec, entry.point(*size)).findings) for size in part.tolist()]
         elif follow(spec, Extent(low_height, height, low_width, width, firm=False)).findings:
-            found[places] = True
+            refused[places] = True
         elif walk.findings or largest is not None:
             axis = int(width - low_width > height - low_height)
             is_large = part[:, axis] > (part[:, axis].min() + part[:, axis].max()) // 2
             waiting += [places[is_large], places[~is_large]]
-    return found[inverse]
+    return refused[inverse]
 
 
 def _check_targets(spec: PipelineSpec, walk: "Walk", targets: frozenset[str]) -> None:
@@ -228,24 +228,24 @@ class Walk:
 
     def _transform(self, node: Node, before: Extents, path: Path) -> Extents:
         self.reached[path] = node
-        made: list[Extents] = []
+        outputs: list[Extents] = []
         for size in sorted(before):
             if (path, size) not in self._known:  # a container asks again and again
                 self._known[path, size] = self._one_size(node, size, path)
-            made.append(self._known[path, size])
-        return _merged(frozenset().union(*made))
+            outputs.append(self._known[path, size])
+        return _merged(frozenset().union(*outputs))
 
     def _one_size(self, node: Node, before: Extent, path: Path) -> Extents:
         try:
-            made = frozenset(after(node.name, node.params, before))
+            outputs = frozenset(after(node.name, node.params, before))
         except entry.Unfit as unfit:
             return self._find(path, node, str(unfit))
-        pixels = max((_certain_pixels(before, new) for new in made), default=0)
+        pixels = max((_certain_pixels(before, new) for new in outputs), default=0)
         if pixels > limits.OUTPUT_PIXELS and pixels > before.max_height * before.max_width:
             msg = f"it may give {pixels} pixels, the limit is {limits.OUTPUT_PIXELS} (OUTPUT_PIXELS); lower its size"
             return self._find(path, node, msg)
-        self.firm &= all(new.firm for new in made)
-        return made
+        self.firm &= all(new.firm for new in outputs)
+        return outputs
 
     def _find(self, path: Path, node: Node, msg: str) -> Extents:
         if all(finding.path != path for finding in self.findings):  # one failing size is enough for a finding

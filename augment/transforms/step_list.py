@@ -106,8 +106,8 @@ def _wrong_text(key: str, value: object) -> str | None:
     if len(value) > MAX_CHARACTERS[key]:
         return f"`{key}` has {len(value)} characters, it may have {MAX_CHARACTERS[key]}; shorten it"
     lines = [value] if key == "name" else value.split("\n")
-    if odd := [character for character in "".join(lines) if unicodedata.category(character) in _UNSEEN]:
-        return f"`{key}` has the control character {abridged(odd[0])}; remove it"
+    if controls := [character for character in "".join(lines) if unicodedata.category(character) in _UNSEEN]:
+        return f"`{key}` has the control character {abridged(controls[0])}; remove it"
     return None
 
 

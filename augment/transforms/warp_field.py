@@ -45,7 +45,7 @@ class Field:
         box. A row is seen if any pixel of its outline is. The hull of the inner polygon is drawn around the middles of
         its pixels, so that it is not larger than its visible part; it is a single point if nothing is visible.
         """
-        found, rows = [], []
+        hulls, rows = [], []
         for row, both in enumerate(shapes - 0.5):
             y, x = self._within(*both[0].min(axis=0), *both[0].max(axis=0))
             sources = np.stack([one[y, x] for one in self._maps], axis=-1)
@@ -53,9 +53,9 @@ class Field:
             if len(outline):
                 middles = hull_of(inner + 0.5) if len(inner) else outline[:1] + 0.5
                 is_line = len(inner) and not areas(middles)
-                found.append([_around(outline), _around(inner) if is_line else middles])
+                hulls.append([_around(outline), _around(inner) if is_line else middles])
                 rows.append(row)
-        return found, rows
+        return hulls, rows
 
     def points(self, points: _Array) -> tuple[_Array, NDArray[np.int64], _Array]:
         """Return the places of points (N, 2) that are seen, their rows, and their steps (M, 2, 2).
@@ -64,7 +64,7 @@ class Field:
         there: its columns are the images of one pixel along x and along y. It is the identity if the field folds or
         tears, so that its slope has no inverse.
         """
-        found, rows, steps = [], [], []
+        places, rows, steps = [], [], []
         map_x, map_y = self._maps
         for row, (x, y) in enumerate(points):
             ys, xs = self._within(x - _NEAR_PX, y - _NEAR_PX, x + _NEAR_PX, y + _NEAR_PX)
@@ -73,11 +73,11 @@ class Field:
                 nearest = distances.argmin()
                 pixel = np.array([xs[nearest], ys[nearest]], dtype=np.float64)
                 step = self._steps(xs[nearest], ys[nearest])
-                found.append(self._between(pixel, step, np.array([x, y])))
+                places.append(self._between(pixel, step, np.array([x, y])))
                 rows.append(row)
                 steps.append(step)
         return (
-            np.array(found, dtype=np.float64).reshape(-1, 2),
+            np.array(places, dtype=np.float64).reshape(-1, 2),
             np.array(rows, dtype=np.int64),
             np.array(steps, dtype=np.float64).reshape(-1, 2, 2),
         )

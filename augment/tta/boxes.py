@@ -29,19 +29,19 @@ class Boxes:
         return Boxes(self.boxes[rows], self.scores[rows], self.labels[rows])
 
 
-def to_source(found: Boxes, frame: Frame) -> Boxes:
+def to_source(predicted: Boxes, frame: Frame) -> Boxes:
     """Return the upright boxes around the four corners in the original, cut at its edges.
 
     Boxes without area are left out, as are those that reach behind a perspective's horizon.
     """
-    corners = frame.to_source(found.boxes[:, _CORNERS] - 0.5) + 0.5
+    corners = frame.to_source(predicted.boxes[:, _CORNERS] - 0.5) + 0.5
     in_front = np.flatnonzero(~np.isnan(corners).any(axis=(1, 2)))
-    found, corners = found.take(in_front), corners[in_front]
+    predicted, corners = predicted.take(in_front), corners[in_front]
     height, width = frame.source
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
     boxes = np.clip(boxes, 0, [width, height, width, height])
-    there = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    return Boxes(boxes, found.scores, found.labels).take(there)
+    has_area = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    return Boxes(boxes, predicted.scores, predicted.labels).take(has_area)
 
 
 def fused(views: Sequence[Boxes], frames: Sequence[Frame], iou_threshold: float) -> Boxes:
@@ -55,8 +55,8 @@ def fused(views: Sequence[Boxes], frames: Sequence[Frame], iou_threshold: float)
     means = np.zeros((len(every.scores), 4))
     classes = np.zeros(len(every.scores), np.int64)
     for row in np.argsort(-every.scores, kind="stable"):
-        there = means[: len(clusters)]
-        overlaps = np.where(classes[: len(clusters)] == every.labels[row], _iou(every.boxes[row], there), 0.0)
+        cluster_means = means[: len(clusters)]
+        overlaps = np.where(classes[: len(clusters)] == every.labels[row], _iou(every.boxes[row], cluster_means), 0.0)
         best = int(overlaps.argmax()) if len(overlaps) else -1
         if best < 0 or overlaps[best] <= iou_threshold:
             best = len(clusters)

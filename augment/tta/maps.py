@@ -76,8 +76,8 @@ def _along_axes(view: ViewMap, *, turned: bool) -> Iterator[tuple[_Part, _Values
     for axis, side, source in zip(axes, (1, 0), view.frame.source, strict=True):
         middles = np.zeros((source, 2))
         middles[:, side] = np.arange(source)
-        there = through(view.frame.forward, middles)[:, axis]
-        seen = np.flatnonzero(_between(there, view.frame.size[1 - axis]))
+        positions = through(view.frame.forward, middles)[:, axis]
+        seen = np.flatnonzero(_between(positions, view.frame.size[1 - axis]))
         if not len(seen):
             return
         parts.append(slice(int(seen[0]), int(seen[-1]) + 1))
@@ -118,11 +118,11 @@ def _bounds(frame: Frame) -> _Part:
     """Return the smallest part of the original that holds everything the view shows."""
     (height, width), source = frame.size, frame.source
     corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]])
-    there = frame.to_source(corners)
-    if np.isnan(there).any():  # a horizon runs through the view
+    mapped = frame.to_source(corners)
+    if np.isnan(mapped).any():  # a horizon runs through the view
         return slice(0, source[0]), slice(0, source[1])
-    low = np.clip(np.floor(there.min(axis=0)), 0, source[::-1]).astype(int)
-    high = np.clip(np.ceil(there.max(axis=0)) + 1, 0, source[::-1]).astype(int)
+    low = np.clip(np.floor(mapped.min(axis=0)), 0, source[::-1]).astype(int)
+    high = np.clip(np.ceil(mapped.max(axis=0)) + 1, 0, source[::-1]).astype(int)
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 

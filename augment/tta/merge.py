@@ -65,14 +65,14 @@ def averaged(
             if pairs is not None and frame.mirrors:
                 back[view, row] = back[view, row][pairs]
                 shares[view, row] = shares[view, row][pairs]
-    there = ~np.isnan(back).any(axis=-1)
-    num_there = there.sum(axis=0)
-    shares = np.where(there, shares, 0.0)
+    has_point = ~np.isnan(back).any(axis=-1)
+    num_views = has_point.sum(axis=0)
+    shares = np.where(has_point, shares, 0.0)
     total = shares.sum(axis=0)
-    even = np.where(total > 0, shares, there)  # if all weights are 0, all count the same
+    even = np.where(total > 0, shares, has_point)  # if all weights are 0, all count the same
     with np.errstate(invalid="ignore"):
         joined = (np.nan_to_num(back) * even[..., np.newaxis]).sum(axis=0) / even.sum(axis=0)[..., np.newaxis]
-    return joined, total / np.maximum(num_there, 1)
+    return joined, total / np.maximum(num_views, 1)
 
 
 FUSIONS = ("wbf", "nms")
@@ -139,15 +139,15 @@ def merge_predictions(
     iou_threshold = _number("iou_threshold", iou_threshold, "from 0 to 1", lambda number: 0 <= number <= 1)
     if stride is not None:
         stride = _number("stride", stride, "above 0, or None", lambda number: 0 < number < np.inf)
-    found = taken(predictions, batch)
+    checked = taken(predictions, batch)
     merged: dict[str, Any] = {}
-    if found[0].labels is not None:
-        merged["labels"] = JOINS[labels](np.stack([view.labels for view in found if view.labels is not None]))
-    if {"masks", "boxes", "keypoints"} & found[0].names:
+    if checked[0].labels is not None:
+        merged["labels"] = JOINS[labels](np.stack([view.labels for view in checked if view.labels is not None]))
+    if {"masks", "boxes", "keypoints"} & checked[0].names:
         rows = list(zip(*_frames(batch), strict=True))
-        merged |= _masks(found, rows, stride) if found[0].masks is not None else {}
-        merged |= _boxes(found, rows, boxes, iou_threshold) if found[0].boxes is not None else {}
-        merged |= _keypoints(found, rows, flip_idx) if found[0].keypoints is not None else {}
+        merged |= _masks(checked, rows, stride) if checked[0].masks is not None else {}
+        merged |= _boxes(checked, rows, boxes, iou_threshold) if checked[0].boxes is not None else {}
+        merged |= _keypoints(checked, rows, flip_idx) if checked[0].keypoints is not None else {}
     return Merged(**merged)
 
 
@@ -155,14 +155,14 @@ _Rows = Sequence[tuple[Frame, ...]]
 """The frame of each view, for each row."""
 
 
-def _masks(found: Sequence[Taken], rows: _Rows, stride: float | None) -> dict[str, Any]:
+def _masks(predictions: Sequence[Taken], rows: _Rows, stride: float | None) -> dict[str, Any]:
     masks, coverage = [], []
     for row, frames in enumerate(rows):
-        there = [view.masks[row] for view in found if view.masks is not None]
-        is_plain = there[0].ndim == 2
+        row_maps = [view.masks[row] for view in predictions if view.masks is not None]
+        is_plain = row_maps[0].ndim == 2
         views = [
             maps.ViewMap(frame, values[np.newaxis] if is_plain else values, stride)
-            for frame, values in zip(frames, there, strict=True)
+            for frame, values in zip(frames, row_maps, strict=True)
         ]
         mean, seen = maps.averaged(views)
         masks.append(mean[0] if is_plain else mean)
@@ -170,12 +170,12 @@ def _masks(found: Sequence[Taken], rows: _Rows, stride: float | None) -> dict[st
     return {"masks": masks, "coverage": coverage}
 
 
-def _boxes(found: Sequence[Taken], rows: _Rows, how: str, iou_threshold: float) -> dict[str, Any]:
+def _boxes(predictions: Sequence[Taken], rows: _Rows, how: str, iou_threshold: float) -> dict[str, Any]:
     joined = []
     for row, frames in enumerate(rows):
         views = [
             boxes.to_source(view.boxes[row], frame)
-            for view, frame in zip(found, frames, strict=True)
+            for view, frame in zip(predictions, frames, strict=True)
             if view.boxes is not None
         ]
         is_fused = how == "wbf"
@@ -187,9 +187,9 @@ def _boxes(found: Sequence[Taken], rows: _Rows, how: str, iou_threshold: float) 
     }
 
 
-def _keypoints(found: Sequence[Taken], rows: _Rows, flip_idx: Sequence[int] | None) -> dict[str, Any]:
-    places = np.stack([view.keypoints for view in found if view.keypoints is not None])
-    scores = [view.keypoint_scores for view in found if view.keypoint_scores is not None]
+def _keypoints(predictions: Sequence[Taken], rows: _Rows, flip_idx: Sequence[int] | None) -> dict[str, Any]:
+    places = np.stack([view.keypoints for view in predictions if view.keypoints is not None])
+    scores = [view.keypoint_scores for view in predictions if view.keypoint_scores is not None]
     weights = np.stack(scores) if scores else None
     joined, certain = averaged(places, weights, rows, checked_pairs(flip_idx, places.shape[2]))
     return {"keypoints": joined.astype(np.float32)} | (

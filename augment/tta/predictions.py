@@ -42,9 +42,9 @@ def taken(predictions: Sequence[Mapping[str, Any]], batch: Batch) -> list[Taken]
         raise CallError(
             f"predictions has {len(given)} entries, the batch has {num_views} views; give one for each view, in order"
         )
-    found = [_of_view(view, each, len(batch)) for view, each in enumerate(given)]
-    _check_alike(found)
-    return found
+    views = [_of_view(view, each, len(batch)) for view, each in enumerate(given)]
+    _check_alike(views)
+    return views
 
 
 def _of_view(view: int, given: Mapping[str, Any], num_rows: int) -> Taken:
@@ -69,9 +69,9 @@ def _of_view(view: int, given: Mapping[str, Any], num_rows: int) -> Taken:
     )
 
 
-def _check_alike(found: Sequence[Taken]) -> None:
-    first = found[0]
-    for view, other in enumerate(found[1:], start=1):
+def _check_alike(views: Sequence[Taken]) -> None:
+    first = views[0]
+    for view, other in enumerate(views[1:], start=1):
         if other.names != first.names:
             one, two = (", ".join(sorted(each.names)) for each in (first, other))
             raise CallError(f"predictions[0] has {one}, predictions[{view}] has {two}; give the same for every view")
@@ -92,7 +92,7 @@ def _check_alike(found: Sequence[Taken]) -> None:
 def _rows(name: str, value: Any, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
     array = _array(name, value)
     if array.ndim != len(shape) or any(
-        wanted not in (None, there) for wanted, there in zip(shape, array.shape, strict=True)
+        expected not in (None, actual) for expected, actual in zip(shape, array.shape, strict=True)
     ):
         sides = ", ".join("any" if side is None else str(side) for side in shape)
         raise CallError(f"{name} is {array.shape}; it must be ({sides})")
@@ -100,21 +100,21 @@ def _rows(name: str, value: Any, shape: tuple[int | None, ...]) -> NDArray[np.fl
 
 
 def _maps(name: str, value: Any, num_rows: int) -> list[NDArray[np.float32]]:
-    found = []
+    maps = []
     for row, each in enumerate(_each_row(name, value, num_rows)):
         array = _array(f"{name}[{row}]", each)
         if array.ndim not in {2, 3} or 0 in array.shape:
             raise CallError(f"{name}[{row}] is {array.shape}; it must be (C, h, w), scores for each class, or (h, w)")
-        found.append(array.astype(np.float32))
-    return found
+        maps.append(array.astype(np.float32))
+    return maps
 
 
 def _boxes(where: str, given: Mapping[str, Any], num_rows: int) -> list[Boxes]:
     if "scores" not in given or given["scores"] is None:
-        raise CallError(f"{where} has boxes without scores; give how sure the model is of each, or ones")
+        raise CallError(f"{where} has boxes without scores; give the model's confidence in each, or ones")
     names = ["boxes", "scores", *(["box_labels"] if given.get("box_labels") is not None else [])]
     columns = [_each_row(f"{where}[{name!r}]", given[name], num_rows) for name in names]
-    found = []
+    boxes_by_row = []
     for row, values in enumerate(zip(*columns, strict=True)):
         arrays = [_array(f"{where}[{name!r}][{row}]", value) for name, value in zip(names, values, strict=True)]
         num_boxes = len(arrays[0])
@@ -134,8 +134,8 @@ def _boxes(where: str, given: Mapping[str, Any], num_rows: int) -> list[Boxes]:
                 f"{where}['boxes'][{row}] has a box that ends before it begins; give x_min, y_min, x_max, y_max"
             )
         classes = arrays[2].astype(np.int64) if len(arrays) > 2 else np.zeros(num_boxes, np.int64)
-        found.append(Boxes(places.astype(np.float64), scores, classes))
-    return found
+        boxes_by_row.append(Boxes(places.astype(np.float64), scores, classes))
+    return boxes_by_row
 
 
 def _labels(where: str, value: Any, num_rows: int) -> NDArray[np.float64]:

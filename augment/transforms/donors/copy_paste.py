@@ -76,10 +76,10 @@ class CopyPaste:
             if piece.sample.boxes is None or piece.sample.instance_masks is None:
                 raise Unfit("it needs boxes with instance masks, which this record or a donor does not have")
         joined = copy.deepcopy(base)
-        said = {}
+        drawn = {}
         for nth, donor in enumerate(donors, 1):
-            joined, said[f"image_{nth}"] = self._paste(joined, donor, generator)
-        return without_orphans(joined, base), said
+            joined, drawn[f"image_{nth}"] = self._paste(joined, donor, generator)
+        return without_orphans(joined, base), drawn
 
     def _paste(self, base: Piece, donor: Piece, generator: np.random.Generator) -> tuple[Piece, dict[str, Any]]:
         frame = base.sample.image.shape[:2]
@@ -94,14 +94,14 @@ class CopyPaste:
         count = min(self.max_objects, max(1, round(generator.uniform(*self.share_range) * len(masked))))
         rows = np.sort(generator.permutation(masked)[:count])
         pasted = tile.targets(_objects(donor, rows))
-        said = {
+        drawn = {
             "factor": factor,
             "flipped": flips,
             **tile.as_json(),
             "objects": [int(row) for row in rows],
             "seen": len(pasted.visible),
         }
-        return (self._covered(base, pasted, donor.sample, tile) if len(pasted.visible) else base), said
+        return (self._covered(base, pasted, donor.sample, tile) if len(pasted.visible) else base), drawn
 
     def _tile(self, shape: tuple[int, int], frame: tuple[int, int], factor: float, at: list[float]) -> Tile:
         """Place the donor in the frame: the whole donor, or a part of it if it is larger than the frame."""
@@ -225,5 +225,5 @@ def _mirrored(sample: Sample) -> Sample:
 def _stack(sample: Sample) -> NDArray[np.uint8]:
     masks = stack_of(sample)
     if masks is None:
-        raise AssertionError("join looked whether they are there")
+        raise AssertionError("join has checked that they exist")
     return masks

@@ -123,10 +123,10 @@ class Tile:
         left = shares > 0
         masks = stack_of(piece.sample)
         if masks is not None:
-            there = masks.any(axis=(1, 2))
+            remains = masks.any(axis=(1, 2))
             parts = np.zeros((len(masks), seen.height, seen.width), np.uint8)
             parts[left] = self.nearest(masks[left]) != 0
-            left &= ~there | parts.any(axis=(1, 2))
+            left &= ~remains | parts.any(axis=(1, 2))
         kept = with_boxes(piece, left)
         shapes = shapes[left]
         boxes = np.hstack([shapes[:, 0].min(axis=1), shapes[:, 0].max(axis=1)])

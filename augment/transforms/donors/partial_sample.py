@@ -70,12 +70,12 @@ def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) ->
     rows: dict[str, Any] = {}
     for name in (*OF_BOXES, *OF_KEYPOINTS):
         values = [getattr(piece.sample, name) for piece in pieces]
-        there = [value for value in values if value is not None]
-        if len(there) not in (0, len(values)):
+        present = [value for value in values if value is not None]
+        if len(present) not in (0, len(values)):
             raise Unfit(f"some of the images that are joined have {name} and others have none; give all or none")
-        if there:
+        if present:
             masks = name == "instance_masks"
-            rows[name] = _framed(there, windows, first.image.shape[:2]) if masks else np.concatenate(there)
+            rows[name] = _framed(present, windows, first.image.shape[:2]) if masks else np.concatenate(present)
     shapes = None if first.boxes is None else joined_shapes([piece.all_shapes for piece in pieces])
     return Piece(replace(first, **rows), np.concatenate([piece.visible for piece in pieces]), shapes)
 

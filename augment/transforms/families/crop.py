@@ -295,7 +295,7 @@ class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentation
 
     @staticmethod
     def _prevent_zero(crop_params: list[int], height: int, width: int) -> list[int]:
-        top, right, bottom, left = A.CropAndPad._prevent_zero(crop_params, height, width)  # noqa: SLF001 - it is what is mended
+        top, right, bottom, left = A.CropAndPad._prevent_zero(crop_params, height, width)  # noqa: SLF001 - the function to correct
         if top + bottom >= height:
             top, bottom = _cut(crop_params[0], crop_params[2], height)
         if left + right >= width:

@@ -42,10 +42,10 @@ def mirrored(image: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[An
     wide, turned = np.empty((2, num_rows, width, 4), np.uint8)
     for top in range(0, height, num_rows):
         strip = image[top : top + num_rows]
-        there = slice(len(strip))
-        cv2.cvtColor(strip, cv2.COLOR_RGB2RGBA, dst=wide[there])
-        cv2.flip(wide[there], 1, dst=turned[there])
-        cv2.cvtColor(turned[there], cv2.COLOR_RGBA2RGB, dst=out[top : top + num_rows])
+        used = slice(len(strip))
+        cv2.cvtColor(strip, cv2.COLOR_RGB2RGBA, dst=wide[used])
+        cv2.flip(wide[used], 1, dst=turned[used])
+        cv2.cvtColor(turned[used], cv2.COLOR_RGBA2RGB, dst=out[top : top + num_rows])
     return out
 
 

@@ -80,7 +80,7 @@ ENTRIES = (
         "Equalize",
         "Equalises the histogram of the image.",
         {
-            "mode": schema.choice({"cv": "as OpenCV", "pil": "as Pillow"}, "whose algorithm"),
+            "mode": schema.choice({"cv": "as in OpenCV", "pil": "as in Pillow"}, "algorithm"),
             "by_channels": schema.flag("equalise each channel separately, else only the brightness"),
         },
         implementation=Equalize,

@@ -22,8 +22,8 @@ class Downscale(A.Downscale):  # type: ignore[misc]  # Albumentations' metaclass
         least = min(round(height * scale), round(width * scale)) < 1
         size = (max(1, round(width * scale)), max(1, round(height * scale))) if least else None
         factor = 0.0 if least else scale
-        made = cv2.resize(img, size, fx=factor, fy=factor, interpolation=ways["downscale"])
-        return np.asarray(cv2.resize(made, (width, height), interpolation=ways["upscale"]), np.uint8)
+        smaller = cv2.resize(img, size, fx=factor, fy=factor, interpolation=ways["downscale"])
+        return np.asarray(cv2.resize(smaller, (width, height), interpolation=ways["upscale"]), np.uint8)
 
 
 class Superpixels(A.Superpixels):  # type: ignore[misc]  # Albumentations' metaclass is untyped
@@ -39,8 +39,8 @@ class Superpixels(A.Superpixels):  # type: ignore[misc]  # Albumentations' metac
         if min(height * scale, width * scale) >= 1:
             return np.asarray(super().apply(img, replace_samples, n_segments, **params), np.uint8)
         thin = cv2.resize(img, inner[::-1], interpolation=self.interpolation)
-        made = _pixel.superpixels(thin, n_segments, replace_samples, None, self.interpolation)
-        return np.asarray(cv2.resize(made, (width, height), interpolation=self.interpolation), np.uint8)
+        segmented = _pixel.superpixels(thin, n_segments, replace_samples, None, self.interpolation)
+        return np.asarray(cv2.resize(segmented, (width, height), interpolation=self.interpolation), np.uint8)
 
 
 ENTRIES = (

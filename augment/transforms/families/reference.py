@@ -74,16 +74,16 @@ def _low(channel: _Image, most: int) -> _Spectrum:
     return columns[_within(most, len(channel))]
 
 
-def _change(there: _Spectrum, wanted: _Spectrum, num_pixels: int) -> _Spectrum:
+def _change(source: _Spectrum, target: _Spectrum, num_pixels: int) -> _Spectrum:
     """Return the difference that gives one spectrum the other's amplitudes; a missing phase becomes 0.
 
     Amplitudes are square roots of sums, whose last bit is the same on every processor. NumPy's ``abs`` of complex
     numbers differs with AVX-512.
     """
-    before, after = (np.sqrt(one.real**2 + one.imag**2) for one in (there, wanted))
+    before, after = (np.sqrt(one.real**2 + one.imag**2) for one in (source, target))
     has_phase = before > _NO_PHASE * 255 * num_pixels
     factors = np.divide(after, before, out=np.ones_like(before), where=has_phase) - 1
-    return np.where(has_phase, there * factors, after - there)
+    return np.where(has_phase, source * factors, after - source)
 
 
 class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # the metaclass is untyped
@@ -114,9 +114,9 @@ class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
 
 def _matching(channel: _Image, reference: _Image) -> NDArray[np.float64]:
     """Return for each value of a channel the reference's value with the same share of pixels below."""
-    there, wanted = (np.bincount(one.ravel(), minlength=256) for one in (channel, reference))
-    values = np.flatnonzero(wanted)
-    return np.interp(np.cumsum(there) / channel.size, np.cumsum(wanted[values]) / reference.size, values)
+    counts, target_counts = (np.bincount(one.ravel(), minlength=256) for one in (channel, reference))
+    values = np.flatnonzero(target_counts)
+    return np.interp(np.cumsum(counts) / channel.size, np.cumsum(target_counts[values]) / reference.size, values)
 
 
 class PixelDistributionAdaptation(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # the metaclass is untyped
@@ -168,26 +168,26 @@ _Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def _to_extremes(image: _Image, reference: _Image) -> _Affine:
     low, high = (image.min(axis=(0, 1)).astype(float), image.max(axis=(0, 1)).astype(float))
-    wanted_low, wanted_high = (reference.min(axis=(0, 1)).astype(float), reference.max(axis=(0, 1)).astype(float))
-    factors = (wanted_high - wanted_low) / np.maximum(high - low, 1)
-    return np.diag(factors), wanted_low - factors * low
+    target_low, target_high = (reference.min(axis=(0, 1)).astype(float), reference.max(axis=(0, 1)).astype(float))
+    factors = (target_high - target_low) / np.maximum(high - low, 1)
+    return np.diag(factors), target_low - factors * low
 
 
 def _to_deviations(image: _Image, reference: _Image) -> _Affine:
-    (mean, covariance), (wanted_mean, wanted) = _moments(image), _moments(reference)
-    there, then = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(wanted))
-    factors = np.divide(then, there, out=np.ones(3), where=there > 0)
-    return np.diag(factors), wanted_mean - factors * mean
+    (mean, covariance), (target_mean, target_covariance) = _moments(image), _moments(reference)
+    deviations, target_deviations = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(target_covariance))
+    factors = np.divide(target_deviations, deviations, out=np.ones(3), where=deviations > 0)
+    return np.diag(factors), target_mean - factors * mean
 
 
 def _to_axes(image: _Image, reference: _Image) -> _Affine:
-    (mean, covariance), (wanted_mean, wanted) = _moments(image), _moments(reference)
-    (_, _, there), (_, _, then) = cv2.eigen(covariance), cv2.eigen(wanted)
-    signs = np.where((there * then).sum(axis=1) < 0, -1.0, 1.0)
+    (mean, covariance), (target_mean, target_covariance) = _moments(image), _moments(reference)
+    (_, _, axes), (_, _, target_axes) = cv2.eigen(covariance), cv2.eigen(target_covariance)
+    signs = np.where((axes * target_axes).sum(axis=1) < 0, -1.0, 1.0)
     factors = np.zeros((3, 3))
-    for axis, wanted_axis, sign in zip(there, then, signs, strict=True):
-        factors += np.outer(sign * wanted_axis, axis)
-    shift = wanted_mean - (factors * mean).sum(axis=1)
+    for axis, target_axis, sign in zip(axes, target_axes, signs, strict=True):
+        factors += np.outer(sign * target_axis, axis)
+    shift = target_mean - (factors * mean).sum(axis=1)
     return factors, shift
 
 

@@ -138,9 +138,9 @@ class Compiled:
         Raises RecordError (not renderable) if a transform cannot be applied to this image or lacks a target. An image
         is too small by its size and the pipeline alone, never by chance. MemoryError and OSError pass through.
         """
-        return self.made(as_sample(sample), seed=seed, draw=draw, view=view, key=key)
+        return self.transformed(as_sample(sample), seed=seed, draw=draw, view=view, key=key)
 
-    def made(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> TransformedSample:
+    def transformed(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> TransformedSample:
         """Render a sample of our own, which needs no check."""
         disable_ipp()
         if (words := self.misfit(*sample.image.shape[:2])) is not None:

@@ -38,8 +38,8 @@ class Joining(Protocol):
 
 def joining(name: str, params: Mapping[str, Any]) -> Joining:
     """Build a joining transform of the catalogue from canonical parameters (without ``p``)."""
-    made: Joining = catalogue.transform_class(name)(**params)
-    return made
+    transform: Joining = catalogue.transform_class(name)(**params)
+    return transform
 
 
 @dataclass(slots=True)
@@ -87,11 +87,11 @@ class Donating:
 
 def donor_keys(applied: Sequence[Applied]) -> list[str]:
     """Return the keys of all donors of a sample, in the order of their rows."""
-    found: list[str] = []
+    keys: list[str] = []
     for one in applied:
         names = one.params.get("donors") if catalogue.is_joining(one.name) else None
-        found += names if isinstance(names, list) else []
-    return found
+        keys += names if isinstance(names, list) else []
+    return keys
 
 
 def without_donors(name: str) -> str:

@@ -54,13 +54,13 @@ def alone(transform: Any, info: TransformEntry, trace: Trace) -> Alone:
 
 def applied(steps: Sequence[Alone], image: Image) -> Image:
     """Apply all steps: a new C-contiguous image; the given one, which may be read-only, is not changed."""
-    made, is_own = image, False
+    out, is_own = image, False
     for step in steps:
         if not is_own and not step.reads:
-            made, is_own = made.copy(), True
-        made = step.apply(made)
-        is_own = is_own or not np.may_share_memory(made, image)
-    return made if is_own else made.copy()
+            out, is_own = out.copy(), True
+        out = step.apply(out)
+        is_own = is_own or not np.may_share_memory(out, image)
+    return out if is_own else out.copy()
 
 
 def _direct(transform: Any, info: TransformEntry, trace: Trace) -> Callable[[Image], Image]:
@@ -244,8 +244,8 @@ def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordErr
     if isinstance(error, RecordError):
         return RecordError(key, error.reason, f"{name} takes `{error.key}`: {error.detail}")
     height, width = sample.image.shape[:2]
-    there = sample.target_names() | ({"instance_masks"} if sample.instance_masks is not None else set())
-    missing = (catalogue.catalogue()[name].requires - there) if name else frozenset()
+    present = sample.target_names() | ({"instance_masks"} if sample.instance_masks is not None else set())
+    missing = (catalogue.catalogue()[name].requires - present) if name else frozenset()
     if isinstance(error, MissingTargetError):
         missing = frozenset({error.target})
     if missing:

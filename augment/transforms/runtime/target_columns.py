@@ -29,7 +29,7 @@ _SCALE: Final = 5
 """
 
 _ELLIPSE_PX: Final = 2.0
-"""Least visible area of the ellipse in a box, or half the visible box: in a box's corners is no object."""
+"""Least visible area of the ellipse in a box, or half the visible box: a box's corners hold no object."""
 
 _DECIMALS: Final = 3
 """Decimals of a box's pixels; further ones are the noise of shares in float32."""
@@ -119,13 +119,13 @@ class Carrier:
         columns, shapes = columns[keeps], shapes[keeps]
         rows = columns[:, BOX_ROW].astype(np.int64)
         least = np.minimum(areas(shapes[:, 0]) / 2, _ELLIPSE_PX if rules.min_area else 0.0)
-        there = areas(shapes[:, 1]) >= least
+        is_seen = areas(shapes[:, 1]) >= least
         if sample.instance_masks is not None:
             masks = self._masks_out(sample.instance_masks, out, result, columns[:, :4], rows)
             had_any = np.asarray(sample.instance_masks.any(axis=(1, 2)))[rows]
-            there = np.where(had_any, masks.any(axis=(1, 2)), there)
-            out.instance_masks = masks[there]
-        columns, rows, shapes = columns[there], rows[there], shapes[there]
+            is_seen = np.where(had_any, masks.any(axis=(1, 2)), is_seen)
+            out.instance_masks = masks[is_seen]
+        columns, rows, shapes = columns[is_seen], rows[is_seen], shapes[is_seen]
         out.boxes = columns[:, :4].astype(np.float32)
         if sample.box_labels is not None:
             out.box_labels = sample.box_labels[rows]
@@ -199,10 +199,10 @@ def dropped(before: Sample, after: Sample) -> dict[str, int]:
     if before.boxes is not None:
         lost["boxes"] = len(np.setdiff1d(_ids(before.box_rows, before.boxes), _ids(after.box_rows, after.boxes)))
     if before.keypoints is not None:
-        there = placed(before)
+        had_place = placed(before)
         left = _some(after.keypoints)
         seen = _ids(after.keypoint_rows, left)[np.isfinite(left).all(axis=1)]
-        lost["keypoints"] = len(np.setdiff1d(there, seen))
+        lost["keypoints"] = len(np.setdiff1d(had_place, seen))
     return {name: count for name, count in lost.items() if count}
 
 
@@ -275,7 +275,7 @@ def _whole_turn(angles: _Array) -> NDArray[np.float32]:
 
 def _some(array: NDArray[Any] | None) -> NDArray[Any]:
     if array is None:
-        raise AssertionError("the caller looked whether it is there")
+        raise AssertionError("the caller has checked that it exists")
     return array
 
 

@@ -220,7 +220,7 @@ def test_what_makes_floats_elsewhere_is_refused(transforms: Any, loc: tuple[str 
     [
         (
             {"bbox_params": {"format": "coco", "label_fields": ["a"]}},
-            "`bbox_params` is dropped: how targets are written",
+            "`bbox_params` is dropped: the dataset defines how targets are written",
         ),
         ({"keypoint_params": {"format": "xy"}}, "`keypoint_params` is dropped"),
         ({"additional_targets": {"image2": "image"}}, "`additional_targets` is dropped"),
@@ -252,7 +252,7 @@ def test_real_bbox_and_keypoint_params_are_dropped() -> None:
 def test_a_transform_without_p_is_read_as_albumentations_reads_it() -> None:
     spec = resolve(compose({"__class_fullname__": "Resize", "height": 8, "width": 8}))
     assert spec.transforms[0].params["p"] == 0.5
-    assert "`Resize` is written without p" in spec.notices[0]
+    assert "`Resize` has no p" in spec.notices[0]
 
 
 @pytest.mark.parametrize(

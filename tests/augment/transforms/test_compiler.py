@@ -332,7 +332,7 @@ def test_border_that_mirrors_boxes_too_often_is_refused() -> None:
             ("transforms", 1, "Sequential", "transforms", 0, "Blur", "p"),
             "is 2; it must be at most 1",
         ),
-        ((Node("Blur", {}, (node("Blur"),)),), ("transforms", 0, "Blur"), "is no container"),
+        ((Node("Blur", {}, (node("Blur"),)),), ("transforms", 0, "Blur"), "is not a container"),
     ],
 )
 def test_pipeline_that_cannot_be_built_is_refused_at_its_place(

@@ -65,7 +65,7 @@ def test_mirror_of_an_image_of_several_strips_has_no_seams(width: int) -> None:
     "out", [np.empty((4, 6, 3), np.uint8), np.empty((5, 6, 3), np.int8), np.empty((5, 6), np.uint8)]
 )
 def test_mirror_refuses_an_array_that_does_not_fit(out: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"it must be as the image, uint8 \(5, 6, 3\)"):
+    with pytest.raises(ValueError, match=r"it must be like the image, uint8 \(5, 6, 3\)"):
         mirrored(noise_image(5, 6), out)
 
 

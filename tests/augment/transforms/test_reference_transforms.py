@@ -280,9 +280,9 @@ def test_pipeline_without_its_references_is_refused_at_every_place_with_a_remedy
         check_references(spec, {"styles"})
     first, second = caught.value.problems
     assert first.loc == ("transforms", 1, "TemplateTransform", "references")
-    assert first.msg.startswith("`TemplateTransform` takes images of the dataset `others`, which is not there; say ")
+    assert first.msg.startswith("`TemplateTransform` takes images of the dataset `others`, which is missing; give it ")
     assert "--references others=FOLDER" in first.msg
-    assert second.msg.endswith("`styels`, which is not there; did you mean `styles`?")
+    assert second.msg.endswith("`styels`, which is missing; did you mean `styles`?")
     with pytest.raises(PipelineError):
         Compiled(spec, references={"others": Loose(others())})
     check_references(spec, {"others", "styels"})
