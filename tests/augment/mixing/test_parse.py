@@ -1,4 +1,4 @@
-"""What a stream's ``mix`` may say, and what it is told otherwise."""
+"""Documents for a stream's ``mix``, and the messages for invalid ones."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Images in the type and layout that is asked for, and back."""
+"""Images in the requested type and layout, and back."""
 
 from typing import Any
 

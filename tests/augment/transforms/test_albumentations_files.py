@@ -1,4 +1,4 @@
-"""Files that Albumentations itself wrote."""
+"""Files written by Albumentations itself."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def test_what_albumentations_saves_is_what_one_would_write(name: str, data_forma
 
 @pytest.mark.parametrize("name", [name for name in OF_ALBUMENTATIONS if name != "ShiftScaleRotate"])
 def test_any_arguments_survive_albumentations_file(name: str) -> None:
-    """Empty lists excepted, which it does not write; the one argument that may be empty means the same by null."""
+    """Excludes empty lists, which it does not write; null means the same for the one argument that may be empty."""
     properties = catalogue()[name].schema["properties"]
 
     @given(st.fixed_dictionaries({}, optional={key: values(schema) for key, schema in properties.items()}))

@@ -90,7 +90,7 @@ def test_targets_are_those_of_the_class(name: str) -> None:
 
 
 def leaves(inner: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Every schema of a single value in this one."""
+    """Yield every schema of a single value in this one."""
     for key in ("anyOf", "oneOf"):
         for branch in inner.get(key, ()):
             yield from leaves(branch)
@@ -179,7 +179,7 @@ def test_whatever_the_schema_allows_is_taken_and_built(name: str) -> None:
 
 
 def just_outside(inner: Mapping[str, Any]) -> Iterator[Any]:
-    """Values that miss this schema by as little as can be, and values of another type."""
+    """Yield values that just miss this schema, and values of another type."""
     if "anyOf" in inner:
         return outside_any(inner)
     if "oneOf" in inner:
@@ -234,7 +234,7 @@ def outside_array(inner: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def example(inner: Mapping[str, Any]) -> Any:
-    """A value that this schema allows: the lowest."""
+    """Return the lowest value that this schema allows."""
     if "anyOf" in inner:
         return example(inner["anyOf"][0])
     if inner["type"] == "array":
@@ -306,7 +306,7 @@ def test_what_albumentations_saves_has_the_same_canonical_form(name: str) -> Non
 
 
 def close(one: Any, other: Any) -> bool:
-    """Equal but for the last bits of a number: ShiftScaleRotate saves 1.1 - 1.0 for 0.1."""
+    """Compare all but the last bits of a number: ShiftScaleRotate saves 1.1 - 1.0 for 0.1."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
     if isinstance(one, list):

@@ -270,7 +270,7 @@ def test_missing_target_is_named(given_node: Node, missing: str) -> None:
 
 
 class Failing:
-    """Stands in a pipeline for a transform that meets a fault of the machine."""
+    """Transform that raises an error of the machine."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error

@@ -1,4 +1,4 @@
-"""Mirrors and quarter turns: the bytes of the original, whatever the image's size, channels, type and strides."""
+"""Mirrors and quarter turns: the bytes of the original, for any size, channels, type and strides."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ DTYPES = (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, np.float
 
 @st.composite
 def arrays(draw: st.DrawFn) -> np.ndarray:
-    """Images and masks as the engine has them, and as it might: any channels, any strides."""
+    """Return images and masks as the engine has them, and others: any channels, any strides."""
     height, width = draw(st.integers(1, 70)), draw(st.integers(1, 70))
     channels = draw(st.sampled_from((None, 1, 2, 3, 3, 3, 4, 5)))
     steps = draw(st.tuples(*[st.sampled_from((1, 1, 2, -1))] * 2))

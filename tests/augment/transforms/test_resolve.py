@@ -1,4 +1,4 @@
-"""From a document to a resolved pipeline: what is refused, where, and with which words."""
+"""Resolution of documents to pipelines: refusals, their locations and their messages."""
 
 import contextlib
 from typing import Any

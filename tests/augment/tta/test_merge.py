@@ -1,4 +1,4 @@
-"""Predictions of several views, joined: the formulas, and what is refused."""
+"""Joined predictions of several views: the formulas, and the refusals."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ LEFT_HALF = np.eye(3)
 
 
 def batch_of(*views: tuple[Any, tuple[int, int]], num_rows: int = 1, source: tuple[int, int] = (10, 20)) -> Batch:
-    """Views of images of 10 x 20 pixels: each an inverse map and a size."""
+    """Make views of images of 10 x 20 pixels: each an inverse map and a size."""
     found = [
         Batch(
             epoch=0,
@@ -41,7 +41,7 @@ HALF = (LEFT_HALF, (10, 10))
 
 
 def boxes_of(*rows: tuple[Any, ...]) -> dict[str, Any]:
-    """One image's boxes with scores, and classes where they are given."""
+    """Make one image's boxes with scores, and classes if they are given."""
     found = {
         "boxes": [np.array([row[0] for row in rows]).reshape(-1, 4)],
         "scores": [np.array([row[1] for row in rows])],
