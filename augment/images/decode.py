@@ -1,4 +1,4 @@
-"""Encoded bytes to pixels: ``uint8 (H, W, 3) RGB``, upright, or a refusal.
+"""Decoder of encoded bytes to upright ``uint8 (H, W, 3) RGB``, which refuses everything else.
 
 The pixels are a function of the bytes (and of ``eighths``) alone; no setting of the process changes them. (Pillow's
 own limit, ``PIL.Image.MAX_IMAGE_PIXELS``, also holds for GIF, TIFF and WebP: above twice its value they are refused.)

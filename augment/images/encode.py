@@ -33,7 +33,7 @@ _LOSSY = frozenset({"jpeg", "webp"})
 
 
 def format_like(encoding: str) -> str:
-    """Return the format to save an original of this ``decode.encoding`` in: its own if lossy, else PNG."""
+    """Return the format for copies of an original with this ``decode.encoding``: its own if lossy, else PNG."""
     return encoding if encoding in _LOSSY else "png"
 
 

@@ -118,7 +118,7 @@ class _Left:
     visible: _Array
 
     def by_masks(self, before: _Array | None, after: _Array | None) -> "_Left":
-        """Replace the rest of boxes whose mask lost a part by the rest of their mask."""
+        """Use what is left of the mask for each box whose mask lost a part."""
         if before is None or after is None:
             return self
         boxes, visible = self.boxes.copy(), self.visible.copy()

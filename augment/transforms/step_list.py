@@ -74,7 +74,7 @@ def read(document: Document) -> Outline:
             outline.problems.append(document.problem((key,), msg))
         elif key not in SECTIONS:
             hint = did_you_mean(key, SECTIONS)
-            msg = f"`{abridged(key)}` is not a section of a pipeline{hint}; there are {', '.join(SECTIONS)}"
+            msg = f"`{abridged(key)}` is not a section of a pipeline{hint}; use {', '.join(SECTIONS)}"
             outline.problems.append(document.problem((key,), msg))
         elif key in MAX_CHARACTERS and (wrong := _wrong_text(key, value)):
             outline.problems.append(document.problem((key,), wrong))

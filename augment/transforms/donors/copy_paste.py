@@ -1,4 +1,4 @@
-"""CopyPaste: objects of donors, cut out by their masks and pasted on the image."""
+"""CopyPaste: objects of donors, cut out by their masks and pasted onto the image."""
 
 import copy
 from collections.abc import Sequence

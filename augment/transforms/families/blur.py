@@ -96,7 +96,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "Defocus",
-        "A lens out of focus: a disc for each point.",
+        "Blurs like a lens out of focus: each point becomes a disc.",
         {
             "radius": schema.pair(schema.integer(1, limits.NEIGHBOURHOOD_PX, "radius of the disc"), scalar="from-one"),
             "alias_blur": schema.pair(

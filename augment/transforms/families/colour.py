@@ -208,7 +208,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "PlanckianJitter",
-        "Changes the colour of the light along that of a glowing body (Zini et al., 2023).",
+        "Changes the colour temperature of the light (Zini et al., 2023).",
         {
             "mode": schema.choice({"blackbody": "black body", "cied": "daylight (CIE D)"}, "light source"),
             "temperature_limit": schema.optional(

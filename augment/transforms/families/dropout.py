@@ -119,7 +119,7 @@ class _Erased:
 
 
 def boxes_seen(bboxes: _Array, left: NDArray[np.bool_]) -> _Array:
-    """Return the boxes, in shares of the frame, of which a pixel is left."""
+    """Return the boxes, in shares of the frame, that still have a pixel."""
     height, width = left.shape
     totals = cv2.integral(left.astype(np.uint8), sdepth=cv2.CV_64F)
     x_min, y_min = (np.floor(bboxes[:, i] * side).astype(int) for i, side in ((0, width), (1, height)))

@@ -206,7 +206,7 @@ ENTRIES = (
                     "per_pixel": "each value separately",
                     "shared": "each pixel, the same in all channels",
                 },
-                "unit of a draw",
+                "scope of a drawn value",
             ),
             "noise_params": schema.optional(
                 schema.either(

@@ -27,7 +27,7 @@ class Downscale(A.Downscale):  # type: ignore[misc]  # Albumentations' metaclass
 
 
 class Superpixels(A.Superpixels):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Superpixels for any size: too few pixels stay as they are, a thin image keeps a pixel; the original fails."""
+    """Superpixels for any size: a small image is unchanged, a thin one keeps a pixel; the original fails."""
 
     def apply(self, img: NDArray[np.uint8], replace_samples: Any, n_segments: int, **params: Any) -> NDArray[np.uint8]:
         """Segment ``img``, uint8 (H, W, 3): a new array, or the given one."""

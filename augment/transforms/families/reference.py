@@ -3,7 +3,7 @@
 The look is a spectrum, a histogram, colours, or the image itself. Three classes have the names and parameters of
 Albumentations 2.0.8's but not its pixels, which are wrong. ``PixelDistributionAdaptation`` makes every image black (it
 reads shares of 255 as values). ``FDA`` replaces a square that is not centred on the frequency 0, so that amplitudes
-differ from the reference's. ``HistogramMatching`` takes an image of one row for one without colours.
+differ from the reference's. ``HistogramMatching`` treats an image of one row as grey.
 ``TemplateTransform`` is from an earlier release.
 """
 

@@ -251,7 +251,7 @@ ENTRIES = (
     ),
     moving_entry(
         "PadIfNeeded",
-        "Adds a border until the image has a minimum size, or a size that can be divided.",
+        "Adds a border until the image has a minimum size, or sides that are multiples of a number.",
         {
             "min_height": schema.optional(side("minimum height in pixels"), "pad_height_divisor is used"),
             "min_width": schema.optional(side("minimum width in pixels"), "pad_width_divisor is used"),

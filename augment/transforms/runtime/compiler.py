@@ -135,8 +135,8 @@ class Compiled:
         keypoint that left the frame keeps its place outside it; one that a distortion folded away is NaN. Boxes and
         keypoints of donors follow those of the record.
 
-        Raises RecordError (not renderable) if a transform cannot be applied to this image or lacks a target. An image
-        is too small by its size and the pipeline alone, never by chance. MemoryError and OSError pass through.
+        Raises RecordError (not renderable) if a transform cannot be applied to this image or lacks a target. Only its
+        size and the pipeline decide if an image is too small, never chance. MemoryError and OSError pass through.
         """
         return self.transformed(as_sample(sample), seed=seed, draw=draw, view=view, key=key)
 

@@ -103,7 +103,7 @@ def without_donors(name: str) -> str:
 
 
 def _numbered(sample: Sample, numbers: Numbers) -> Piece:
-    """Number the rows of a donor from ``numbers`` on, and advance these."""
+    """Number a donor's rows from ``numbers`` on, and advance ``numbers``."""
     numbered = _with_rows(sample)
     if numbered.box_rows is not None:
         numbered.box_rows = numbered.box_rows + numbers.box

@@ -80,7 +80,7 @@ _PASSED_AS: Final = {"mask": ("mask", "masks"), "boxes": ("bboxes",), "keypoints
 
 
 class Trace:
-    """Record of the transforms that a call applies, with their parameters, inside any containers.
+    """Record of the transforms that a call applies, with their parameters, also inside containers.
 
     ``mirrored`` is True if the call mirrored the image an odd number of times. ``matrix`` (3, 3) maps the middles of
     pixels, or is None if no matrix can. Each is kept only if ``start`` requests it.
