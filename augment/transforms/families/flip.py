@@ -260,7 +260,7 @@ ROTATION_ENTRIES = (
     ),
     moving_entry(
         "Rotate",
-        "Turns the image by a random angle and keeps its size; corners are cut off, or the empty border with crop_border.",
+        "Turns the image by a random angle and keeps its size; cuts off corners, or the border with crop_border.",
         {"limit": _LIMIT}
         | warp()
         | {
