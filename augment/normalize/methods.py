@@ -1,6 +1,6 @@
 """Methods of normalisation: from pixels to floats, and back for people to look at.
 
-Samples stay uint8 to the end; normalisation is arithmetic on a finished batch, done by the one who needs floats. A
+Samples stay uint8 to the end; normalisation is arithmetic on a finished batch, for callers that need floats. A
 channel has 256 values, so every method is a table of 256 floats for each channel: one table for all images
 (``ByValue``), or one computed from each image's pixels (``ByImage``). Tables are computed in float64 and rounded
 once; ``look_up`` writes straight into the type and layout of the result. No method looks beyond one image, so
@@ -97,7 +97,7 @@ def look_up(images: NDArray[np.uint8], table: Table, dtype: np.dtype[Any], *, fi
 def check_images(images: NDArray[Any]) -> None:
     """Raise CallError unless these are images."""
     if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
-        raise CallError(f"images are uint8 (..., H, W, 3), not {images.dtype} {images.shape}; give unchanged images")
+        raise CallError(f"images are uint8 (..., H, W, 3), not {images.dtype} {images.shape}; give uint8 RGB images")
 
 
 TOP: Final = LEVELS - 1

@@ -182,7 +182,7 @@ def boxes_through(
     The shapes are mapped by the steps' matrices and cut at each frame; a part cut off never comes back. Boxes are the
     upright ones around their outlines, and column ``VISIBLE`` is multiplied by the remaining share of the outline's
     area. Boxes of which nothing is left are dropped. A border that repeats the image repeats boxes. With ``ellipse``, a
-    box that is still upright is mapped as the ellipse in it. Raises ValueError if a border would repeat boxes more than
+    box that is still upright is mapped as the ellipse in it. Raises Unfit if a border would repeat boxes more than
     ``MIRROR_IMAGES`` times.
     """
     shapes = shapes_in(rows)
