@@ -230,7 +230,7 @@ def test_image_a_transform_refuses_is_a_refused_record() -> None:
         transform(sample(40, 50), seed=0, draw=0, view=0, key="a/b")
     assert caught.value.key == "a/b"
     assert caught.value.reason is Reason.NOT_RENDERABLE
-    assert caught.value.detail.startswith("RandomCrop on 40 x 50 pixels: it takes 64 x 64")
+    assert caught.value.detail.startswith("RandomCrop on 40 x 50 pixels: it crops 64 x 64")
     assert pickle.loads(pickle.dumps(caught.value)).detail == caught.value.detail  # noqa: S301 - our own bytes
 
 

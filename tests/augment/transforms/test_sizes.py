@@ -342,7 +342,7 @@ def test_what_the_smallest_image_cannot_pass_is_refused(text: str, messages: lis
 
 
 def test_the_image_is_named() -> None:
-    with pytest.raises(PipelineError, match=r"cannot take `cats/7` \(30 x 50\): it takes 64 x 64"):
+    with pytest.raises(PipelineError, match=r"cannot take `cats/7` \(30 x 50\): it crops 64 x 64"):
         sizes.check_fits(spec_of("[CenterCrop: {height: 64, width: 64}]"), 30, 50, key="cats/7")
 
 
