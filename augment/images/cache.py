@@ -1,11 +1,11 @@
-"""Decoded images that are kept between epochs: memory-mapped files, shared by all who render on a machine.
+"""Cache of decoded images, kept between epochs in memory-mapped files that all processes of a machine share.
 
-It fills and then stops. Under an order of its own for each epoch a cache that replaces the least recently used hits
-15 % at half capacity, and one that keeps what came first 50 % (measured). Nothing is ever replaced or removed, so that
-what was read stays where it is, and images are views of the files.
+The cache fills and then stops. Each epoch has its own order, and under such an order an LRU cache hits 15 % at half
+capacity, while one that keeps the first images hits 50 % (measured). Nothing is replaced or removed, so images are
+views of the files and stay valid.
 
-Each process appends pixels to files of its own, in one write and without a lock; then an index in LMDB, where writers
-take turns for microseconds, is told where they lie. What a killed writer leaves is bytes that no index knows.
+Each process appends pixels to its own files, in one write and without a lock. Then it writes their place into an index
+in LMDB, whose writers take turns for microseconds. The leftovers of a killed writer are bytes that no index names.
 """
 
 import functools
@@ -29,48 +29,48 @@ from augment.images import decode
 _log = logging.getLogger(__name__)
 
 _ENTRY: Final = struct.Struct("<IQ3I")
-"""Number of the file, offset, height, width and number of channels, 0 where there is none of its own."""
+"""Number of the file, offset, height, width and number of channels (0 for an array of two axes)."""
 _COUNT: Final = struct.Struct("<Q")
 _NUM_FILES: Final = b"files"
 _NUM_BYTES: Final = b"bytes"
 _IMAGE: Final = b"image/"
 
 _FILE_BYTES: Final = 2**30
-"""Room of one file of pixels, most of it a hole at first; a larger image has a file of its own."""
+"""Size of one file of pixels, sparse at first. A larger image has a file to itself."""
 _STEP_BYTES: Final = 2**24
 _STEPS_MIN: Final = 64
-"""Disk is reserved in such steps, and no fewer: ext4 then asks for blocks once, not at each page (250 us an image
-became 140). What is left of a step when its process ends is lost to the cache."""
+"""Disk is reserved in steps of this size, and at least this many at a time: ext4 then allocates blocks once and not
+for each page (140 us an image instead of 250). The rest of a step is lost to the cache when its process ends."""
 _ALIGNMENT_BYTES: Final = 64
 
 _INDEX_SHARE: Final = 16
 _INDEX_MIN_BYTES: Final = 2**17
-"""The index may have a 16th of all bytes, enough for images of 32 x 32, and no less than LMDB needs to begin."""
+"""The index may have a 16th of all bytes, enough for images of 32 x 32, and at least what LMDB needs to start."""
 
 _LEFT_ON_DISK_BYTES: Final = 2**30
-"""A disk with less room than this is left to what nobody can make again."""
+"""Free space that the cache leaves on the disk, because other data cannot be made again."""
 
 _READERS_MAX: Final = 4096
-"""Processes that may have it open at once."""
+"""Largest number of processes that may have the index open at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachePlace:
-    """Where a cache lies, and how many bytes of the disk it may take."""
+    """Folder of a cache and its limit of bytes on the disk."""
 
     folder: Path
     max_bytes: int
 
     def open(self) -> "DecodedCache":
-        """The cache of this process for this place; the same one each time."""
+        """Return this process's cache for this place, the same one each time."""
         return _opened(self)
 
 
 class DecodedCache:
-    """Images by name. Not safe between threads; a forked child, which LMDB forbids to go on with it, does without.
+    """Decoded images by name.
 
-    What cannot be kept (no room, no rights) is not kept: a cache that fails costs time and no image, and tells the
-    log once.
+    Not safe between threads. LMDB forbids a forked child to use the index, so a child decodes without the cache. A
+    failure (disk full, no permission) costs time but no image, and is logged once.
     """
 
     def __init__(self, place: CachePlace) -> None:
@@ -88,37 +88,37 @@ class DecodedCache:
                 str(place.folder),
                 map_size=index_bytes,
                 max_readers=_READERS_MAX,
-                sync=False,  # it is made anew after a crash of the machine
+                sync=False,  # after a crash of the machine the cache is rebuilt
                 metasync=False,
                 meminit=False,
             )
-            self._index.reader_check()  # the slots of readers that were killed
+            self._index.reader_check()  # frees the slots of killed readers
         except (OSError, lmdb.Error) as error:
             self._give_up(error)
 
     def array(self, name: bytes, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The array of this name, uint8 (H, W) or (H, W, C), maybe read-only; ``make`` makes what is not there.
+        """Return the array of this name, uint8 (H, W) or (H, W, C), possibly read-only; ``make`` makes a missing one.
 
-        What ``make`` raises passes, and nothing is kept.
+        An error raised by ``make`` passes through, and nothing is kept.
         """
         if self._index is None or self._is_broken or os.getpid() != self._process:
             return make()
         try:
-            found = self._get(self._index, name)
+            cached = self._get(self._index, name)
         except (OSError, ValueError, lmdb.Error) as error:
             self._give_up(error)
-            found = None
-        if found is not None:
-            return found
-        made = make()
-        if made.dtype == np.uint8 and not (self._is_full or self._is_broken):
+            cached = None
+        if cached is not None:
+            return cached
+        decoded = make()
+        if decoded.dtype == np.uint8 and not (self._is_full or self._is_broken):
             try:
-                self._put(self._index, name, np.ascontiguousarray(made))
+                self._put(self._index, name, np.ascontiguousarray(decoded))
             except lmdb.MapFullError:
                 self._is_full = True
             except (OSError, lmdb.Error) as error:
                 self._give_up(error)
-        return made
+        return decoded
 
     def _get(self, index: lmdb.Environment, name: bytes) -> NDArray[np.uint8] | None:
         with index.begin(buffers=True) as reading:
@@ -140,19 +140,19 @@ class DecodedCache:
             return
         file.write(array)
         entry = _ENTRY.pack(file.number, file.end, *[*array.shape, 0][:3])
-        with index.begin(write=True) as writing:  # pixels first: what the index knows is there
+        with index.begin(write=True) as writing:  # pixels first: the index names only bytes that exist
             if writing.put(_IMAGE + name, entry, overwrite=False):
                 file.advance(array.nbytes)
 
     def _reserve(self, index: lmdb.Environment, file: "_OwnFile", missing: int) -> bool:
-        """Give the file a step more of the disk; False where there is none left to give."""
+        """Reserve one more step of disk for the file, or return False if the limit or the disk is reached."""
         if shutil.disk_usage(self._folder).free < _LEFT_ON_DISK_BYTES:
             return False
-        with index.begin(write=True) as writing:  # counted before it is taken, and for good, whoever is killed
+        with index.begin(write=True) as writing:  # counted before it is reserved, and for good, in case of a kill
             num_bytes = _count(writing, _NUM_BYTES)
             left = self._max_bytes - num_bytes
-            wanted = max(missing, min(_STEP_BYTES, self._max_bytes // _STEPS_MIN))
-            step = min(wanted, left, file.max_bytes - file.reserved)
+            step_bytes = max(missing, min(_STEP_BYTES, self._max_bytes // _STEPS_MIN))
+            step = min(step_bytes, left, file.max_bytes - file.reserved)
             if step < missing:
                 return False
             writing.put(_NUM_BYTES, _COUNT.pack(num_bytes + step))
@@ -169,12 +169,12 @@ class DecodedCache:
         return self._folder / f"pixels-{number:06d}"
 
     def _give_up(self, error: Exception) -> None:
-        self._is_broken = True  # its maps stay: with them would go what views show
-        _log.warning("decoded images are not kept any more: %s", error)
+        self._is_broken = True  # its maps stay open, because views of them are in use
+        _log.warning("decoded images are no longer kept: %s", error)
 
 
 class _OwnFile:
-    """A file that this process alone appends to. It has its full size from the start, so that it is mapped once."""
+    """File to which only this process appends. It has its full size from the start, so it is mapped once."""
 
     def __init__(self, path: Path, number: int, max_bytes: int) -> None:
         self.number = number
@@ -185,34 +185,34 @@ class _OwnFile:
         os.ftruncate(self._descriptor, max_bytes)
 
     def has_room(self, num_bytes: int) -> bool:
-        """Whether so many bytes more fit into the file."""
+        """Return True if this many more bytes fit into the file."""
         return self.end + num_bytes <= self.max_bytes
 
     def missing(self, num_bytes: int) -> int:
-        """How many bytes must be reserved before so many are written."""
+        """Return the number of bytes to reserve before this many are written."""
         return max(0, self.end + num_bytes - self.reserved)
 
     def reserve(self, num_bytes: int) -> None:
-        """Take so many bytes more of the disk."""
+        """Reserve this many more bytes of the disk."""
         os.posix_fallocate(self._descriptor, self.reserved, num_bytes)
         self.reserved += num_bytes
 
     def write(self, array: NDArray[np.uint8]) -> None:
-        """Behind the last that counts; what is there now is nobody's."""
+        """Write after the last committed byte, over the leftovers of a failed write."""
         left, at = memoryview(array.data).cast("B"), self.end
         while left:
             num_written = os.pwrite(self._descriptor, left, at)
             left, at = left[num_written:], at + num_written
 
     def advance(self, num_bytes: int) -> None:
-        """What was written counts."""
+        """Commit the bytes that were written."""
         self.end += -(-num_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
             self._close(self._descriptor)
 
-    _close = staticmethod(os.close)  # at the interpreter's end modules are emptied before the last objects go
+    _close = staticmethod(os.close)  # at exit the interpreter empties modules before it deletes the last objects
 
 
 def _mapped(path: Path) -> mmap.mmap:
@@ -226,7 +226,7 @@ def _count(transaction: lmdb.Transaction, name: bytes) -> int:
 
 
 def name_of(digest: str, eighths: int) -> bytes:
-    """The name of an image: its record, decoded to so many eighths by the decoders that are installed."""
+    """Return the name of a record decoded to this many eighths by the installed decoders."""
     return _prefix() + bytes.fromhex(digest) + bytes([eighths])
 
 

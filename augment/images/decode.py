@@ -1,26 +1,26 @@
-"""Encoded bytes to pixels: ``uint8 (H, W, 3) RGB``, upright, or a refusal.
+"""Decoder of encoded bytes to upright ``uint8 (H, W, 3) RGB``, which refuses everything else.
 
 The pixels are a function of the bytes (and of ``eighths``) alone; no setting of the process changes them. (Pillow's
-own limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds beside ours for GIF, TIFF and WebP: above twice its value they are
-refused.) Everything here may be called from many threads at once.
+own limit, ``PIL.Image.MAX_IMAGE_PIXELS``, also holds for GIF, TIFF and WebP: above twice its value they are refused.)
+Every function here may be called from many threads at once.
 
-**Formats.** ALLOWED says which. Each is recognised by its first bytes, never by a file's name. The allowlist holds what
-the loaders of the field read (torchvision, timm, ``datasets``) and the decoders that hostile files were tried on. HEIC
-has no decoder in Pillow. AVIF has one in some builds since 11.3, with one of several codecs, so that a record of one
-replica would be refused by another; and Pillow's header does not tell what is lost (10 and 12 bits, HDR, wide gamut).
-Plain (ASCII) PNM is left out because reading it takes seconds for a photograph. A file of another kind is refused with
-the kind's name and what to do about it (``OTHER_KINDS``).
+**Formats.** ``ALLOWED`` lists them. Each is recognised by its first bytes, never by a file's name. The list holds the
+formats that the loaders of the field read (torchvision, timm, ``datasets``) and whose decoders were tested on hostile
+files. Pillow has no decoder for HEIC. Some builds since 11.3 decode AVIF, with one of several codecs, so replicas
+would disagree on a record; and Pillow's header hides what is lost (10 and 12 bits, HDR, wide gamut). Plain (ASCII) PNM
+is left out because reading it takes seconds for a photograph. A file of another kind is refused with the name of its
+kind and a remedy (``OTHER_KINDS``).
 
 **Decoders.** simplejpeg decodes a JPEG whose header is ``plain`` (see ``headers``): it is faster, it can decode to
-N/8 of the size, and it corrupts memory when it meets a lossless frame. What it refuses for any reason but missing
-pixels, and everything else, Pillow decodes. Both hold libjpeg-turbo and give the same pixels. OpenCV's decoders never
-see encoded bytes: small files can kill them.
+N/8 of the size, and it corrupts memory when it meets a lossless frame. Pillow decodes everything else, and what
+simplejpeg refuses for another reason than missing pixels. Both contain libjpeg-turbo and give the same pixels. OpenCV's
+decoders never get encoded bytes: small files can crash them.
 
 **Colours.**
 
 - Grey becomes three equal channels; a palette becomes its colours; 1 bit becomes 0 and 255.
-- Alpha (a channel, a palette's, a transparent colour) is composited on white, as a page shows it; dropping it
-  would show whatever hides under the transparent parts.
+- Alpha (a channel, a palette's, a transparent colour) is composited on white, as a web page shows it. Dropping it
+  would show the colours under the transparent parts.
 - 16 bits a sample become the upper 8 (``v >> 8``), as libpng does it; 12 bits likewise. The transparent *colour* of a
   16-bit PNG is ignored.
 - CMYK, YCCK, YCbCr and L*a*b* become RGB by Pillow's own conversion. ICC profiles and gamma chunks are ignored: loaders
@@ -29,9 +29,9 @@ see encoded bytes: small files can kill them.
 
 **Frames.** The first image of an animation or a multi-page file; of an animated PNG the one that all readers show.
 
-**Orientation.** EXIF's is applied wherever the format has a place for it: JPEG, PNG, TIFF and WebP.
+**Orientation.** EXIF orientation is applied in every format that can hold it: JPEG, PNG, TIFF and WebP.
 
-**Truncated files** are refused, whatever part of them could be shown; so is a JPEG that has its end but lacks pixels.
+**Truncated files** are refused, even if a part could be shown. So is a JPEG that has its end but lacks pixels.
 """
 
 import re
@@ -52,20 +52,20 @@ from augment.errors import AugmentError, CallError, Reason, RecordError, Storage
 from augment.images import headers, pillow
 
 ALLOWED: tuple[str, ...] = tuple(sorted(pillow.READERS))
-"""The formats that are decoded, by the names that ``Header.format`` has."""
+"""The formats that are decoded, as named in ``Header.format``."""
 
 DEFAULT_MAX_PIXELS = 50_000_000
 """imgproxy's default for the same bound."""
 
 FULL = 8
-"""The eighths of a decode that reduces nothing."""
+"""Eighths of a decode at full size."""
 
 _MAGIC = re.compile(
     rb"(?P<jpeg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<webp>RIFF.{4}WEBP)|(?P<gif>GIF8[79]a)|(?P<bmp>BM)"
     rb"|(?P<tiff>II\x2a\x00|MM\x00\x2a|II\x2b\x00|MM\x00\x2b)|(?P<ppm>P[456][\s#])",
     re.DOTALL,
 )
-# What folders of "images" hold besides: a refusal that names it saves its reader a look into the file.
+# Kinds of files often found in image folders. Naming the kind saves the user a look into the file.
 OTHER_KINDS = (
     ("an HTML page", "download the image itself", re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)),
     (
@@ -105,16 +105,16 @@ OTHER_KINDS = (
     ("compressed with gzip", "decompress it: gunzip FILE", re.compile(rb"\x1f\x8b")),
     ("text in base64", "decode it: base64 -d FILE", re.compile(rb"data:image/|/9j/4|iVBORw0KGgo|UklGR")),
 )
-# libjpeg's words (jerror.h) for entropy-coded data that ends early or does not decode; it makes up the rest in grey.
+# libjpeg's messages (jerror.h) for entropy-coded data that ends early or is corrupt; it fills the rest with grey.
 _PIXELS_MISSING = re.compile("[Pp]remature end|bad Huffman code|Inconsistent progression|instead of RST")
 _DETAIL_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image is before it is decoded; ``height`` and ``width`` are those of the upright image.
+    """Format and size of an image before it is decoded; ``height`` and ``width`` are those of the upright image.
 
-    ``conversions`` is what decoding will change, by what the header says.
+    ``conversions`` are the changes that decoding makes, as far as the header shows.
     """
 
     format: str
@@ -125,7 +125,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """The image as its file holds it; ``image`` is there where Pillow had to read the header."""
+    """Image as stored in its file; ``image`` is set if Pillow read the header."""
 
     height: int
     width: int
@@ -140,7 +140,7 @@ class _Stored:
         return (self.width, self.height) if sideways else (self.height, self.width)
 
     def conversions(self, data: bytes) -> tuple[headers.Conversion, ...]:
-        """Return what decoding changes."""
+        """Return the changes that decoding makes."""
         if self.image is not None:
             return pillow.conversions(self.image, data)
         header = self.jpeg or self.png
@@ -151,7 +151,7 @@ def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     """Read the header alone: tens of microseconds, whatever the size of the image (tenths of a millisecond for WebP).
 
     Raises RecordError as ``decode_image`` does for the format and the number of pixels, and if no header is usable.
-    What comes behind the header is not looked at, except that the blocks of a GIF and the chunks of a PNG are counted.
+    Only the header is read, except that the blocks of a GIF and the chunks of a PNG are counted.
     """
     data, image_format = _recognise(data, max_pixels)
     with DecoderGuard(image_format):
@@ -164,9 +164,9 @@ def decode_image(
 ) -> NDArray[np.uint8]:
     """Decode the first image: uint8 (H, W, 3) RGB, upright, C-contiguous, a new array that the caller owns.
 
-    ``eighths`` is asked, with the upright height and width, how many eighths (1 to 8) of the size are wanted. It is
-    asked only where less costs less: for a JPEG that simplejpeg decodes. Such an image has ``reduced_size``; every
-    other is whole.
+    ``eighths`` gets the upright height and width, and returns to how many eighths (1 to 8) of the size to decode. It is
+    called only for a JPEG that simplejpeg decodes, since others gain nothing. Such an image has ``reduced_size``; every
+    other has its full size.
 
     Raises RecordError with an empty key: ``format``, ``too_many_pixels`` (before anything is decoded) or
     ``undecodable``.
@@ -192,30 +192,30 @@ def decode_image(
 
 
 def encoding(data: bytes) -> str:
-    """Return the name of an image's format by its bytes alone, ``webp-lossless`` for WebP that loses nothing.
+    """Return the format of an image from its bytes, or ``webp-lossless`` for lossless WebP.
 
-    Raises RecordError where they are of no format that is allowed. Nothing behind the first chunks is looked at.
+    Raises RecordError if the format is not allowed. Only the first chunks are read.
     """
     _, image_format = _recognise(data, DEFAULT_MAX_PIXELS)
     return "webp-lossless" if image_format == "webp" and not headers.is_lossy_webp(data) else image_format
 
 
 def reduced_size(height: int, width: int, eighths: int) -> tuple[int, int]:
-    """The size of an image decoded to so many eighths: rounded up, as libjpeg has it."""
+    """Return the size of an image decoded to this many eighths, rounded up as in libjpeg."""
     if not 1 <= eighths <= FULL:
         raise CallError(f"eighths is {eighths}; an image is decoded to 1 to {FULL} eighths of its size")
     return -(-height * eighths // FULL), -(-width * eighths // FULL)
 
 
 def versions() -> dict[str, str]:
-    """The libraries that decide a decoded pixel or an encoded byte; simplejpeg holds its own libjpeg-turbo."""
+    """Return versions of the libraries that affect pixels or encoded bytes; simplejpeg has its own libjpeg-turbo."""
     names = ("libjpeg_turbo", "webp", "libtiff", "littlecms2", "zlib", "zlib_ng")
-    held = {f"pillow-{name.replace('_', '-')}": str(features.version(name) or "absent") for name in names}
-    return {"pillow": PIL.__version__, **held, "simplejpeg": simplejpeg.__version__}
+    bundled = {f"pillow-{name.replace('_', '-')}": str(features.version(name) or "absent") for name in names}
+    return {"pillow": PIL.__version__, **bundled, "simplejpeg": simplejpeg.__version__}
 
 
 def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
-    """The bytes, and the name of the format that their first ones tell."""
+    """Return the bytes, and the format that their beginning names."""
     validation.integer("max_pixels (AUGMENT_MAX_PIXELS)", max_pixels, 1)
     if isinstance(data, bytearray | memoryview):
         data = bytes(data)
@@ -226,11 +226,11 @@ def _recognise(data: object, max_pixels: int) -> tuple[bytes, str]:
     match = _MAGIC.match(data)
     if match is not None and match.lastgroup is not None:
         return data, match.lastgroup
-    found = next(((name, remedy) for name, remedy, magic in OTHER_KINDS if magic.match(data, 0, 512)), None)
-    if found is None:
-        what = "of no format that is known here" if data else "empty"
+    kind = next(((name, remedy) for name, remedy, magic in OTHER_KINDS if magic.match(data, 0, 512)), None)
+    if kind is None:
+        what = "of an unknown format" if data else "empty"
         raise RecordError("", Reason.FORMAT, f"the file is {what}; allowed are {', '.join(ALLOWED)}")
-    name, remedy = found
+    name, remedy = kind
     raise RecordError("", Reason.FORMAT, f"the file is {name}; allowed are {', '.join(ALLOWED)}: {remedy}")
 
 
@@ -249,10 +249,10 @@ def _read_header(data: bytes, image_format: str, max_pixels: int) -> _Stored:
 
 
 def _simplejpeg(data: bytes, height: int, width: int) -> NDArray[np.uint8] | None:
-    """Decode to the least eighths that give this size; None where Pillow is to judge.
+    """Decode to the least eighths that give this size, or return None if Pillow must decide.
 
-    simplejpeg reports as an error what libjpeg calls a warning. Where pixels are missing, that is what it is; else (a
-    broken ICC segment, bytes between segments) the image is whole for all that. ValueError in the first case.
+    simplejpeg raises for what libjpeg calls a warning. If the warning means missing pixels, this raises ValueError.
+    After any other (a broken ICC segment, bytes between segments) the image is still whole.
     """
     try:
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, min_height=height, min_width=width)
@@ -264,11 +264,11 @@ def _simplejpeg(data: bytes, height: int, width: int) -> NDArray[np.uint8] | Non
 
 
 class DecoderGuard:
-    """Turns whatever a decoder raises into a refusal of this record.
+    """Context that turns every exception of a decoder into a refusal of the record.
 
     This is the one place that catches everything: on hostile bytes Pillow raises OSError, ValueError, SyntaxError,
-    TypeError, EOFError, struct.error, zlib.error and more, none of them documented. There is no input or output here
-    that could be at fault, the bytes are in memory.
+    TypeError, EOFError, struct.error, zlib.error and more, none of them documented. The bytes are in memory, so no
+    error of input or output can be hidden here.
     """
 
     __slots__ = ("_format",)
@@ -284,7 +284,7 @@ class DecoderGuard:
     ) -> None:
         if not isinstance(error, Exception) or isinstance(error, AugmentError):
             return
-        if isinstance(error, MemoryError):  # the number of pixels is bounded, so it is the machine that has too little
+        if isinstance(error, MemoryError):  # the number of pixels is bounded, so the machine has too little memory
             words = f"memory ran out while a {self._format} file was decoded; use fewer workers"
             raise StorageError(words) from error
         if isinstance(error, DecompressionBombError):

@@ -1,7 +1,7 @@
-"""Pixels to encoded bytes: JPEG, PNG or WebP. The same pixels, format and quality give the same bytes.
+"""Encoder of pixels as JPEG, PNG or WebP. The same pixels, format and quality give the same bytes.
 
-Each format's settings are chosen once, here, so that ``quality`` is all a user has to think about; ``python -m
-bench.codecs FOLDER`` shows what they cost on the photographs of a folder.
+Each format's other settings are fixed here, so that a user only chooses ``quality``; ``python -m bench.codecs FOLDER``
+measures them on the photographs of a folder.
 
 - JPEG with 4:2:0 chroma, as Pillow, OpenCV and torchvision write by default; by simplejpeg, a fifth faster than Pillow.
 - PNG with zlib's run-length strategy, OpenCV's default: a third of the time of Pillow's default for 3 % more bytes.
@@ -25,7 +25,7 @@ from augment.images import pillow
 from augment.samples.inputs import as_image
 
 EXTENSIONS: Mapping[str, str] = MappingProxyType({"jpeg": "jpg", "png": "png", "webp": "webp"})
-"""The formats that are written, and the extension of their files."""
+"""The formats that are written, and the extensions of their files."""
 
 DEFAULT_QUALITY = validation.DEFAULT_QUALITY
 
@@ -33,7 +33,7 @@ _LOSSY = frozenset({"jpeg", "webp"})
 
 
 def format_like(encoding: str) -> str:
-    """Return the format that keeps what an original of this ``decode.encoding`` has: its own if lossy, else PNG."""
+    """Return the format for copies of an original with this ``decode.encoding``: its own if lossy, else PNG."""
     return encoding if encoding in _LOSSY else "png"
 
 
@@ -43,10 +43,10 @@ _WEBP_METHOD = 2
 
 
 def encode_image(image: NDArray[np.uint8], image_format: str, quality: int = DEFAULT_QUALITY) -> bytes:
-    """Encode uint8 (H, W, 3) RGB, which is left alone; safe to call from many threads.
+    """Encode uint8 (H, W, 3) RGB without changing it; safe to call from many threads.
 
-    ``quality`` is 1 to 100. CallError names an unknown format or a quality outside that range; RecordError
-    (``not_renderable``, with an empty key) an image longer than the format allows.
+    ``quality`` is 1 to 100. Raises CallError for an unknown format or a quality outside that range, and RecordError
+    (``not_renderable``, with an empty key) for an image longer than the format allows.
     """
     check_options(image_format, quality)
     quality = int(quality)
@@ -72,7 +72,7 @@ def encode_image(image: NDArray[np.uint8], image_format: str, quality: int = DEF
 
 
 def check_options(image_format: str, quality: int = DEFAULT_QUALITY) -> None:
-    """Raise CallError unless ``encode_image`` takes these, before any work is begun with them."""
+    """Raise CallError unless ``encode_image`` accepts these options."""
     validation.text("image_format", image_format, f"one of {', '.join(EXTENSIONS)}")
     if image_format not in EXTENSIONS:
         near = difflib.get_close_matches(image_format.lower(), [*EXTENSIONS, *EXTENSIONS.values()], n=1)

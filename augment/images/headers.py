@@ -1,4 +1,4 @@
-"""Headers of JPEG and PNG files, the EXIF orientation, and what reading an image changes, all without a codec.
+"""Headers of JPEG and PNG files, the EXIF orientation, and the changes that decoding makes, all without a codec.
 
 - **JPEG**: frame, size and orientation before the first scan (ITU-T T.81, annex B). The walk decides which decoder may
   see the bytes, so it is strict: ``plain`` is true only if every byte up to the first scan is accounted for and nothing
@@ -9,8 +9,8 @@
   first directory is read, by a walk that is bounded by the block's length and never fails: a broken block means an
   upright image, as in browsers. Orientation in XMP or in ImageMagick's "Raw profile" text is not read, as neither
   browsers nor OpenCV do.
-- **Conversions**: what a header says that decoding will change. Whether a pixel really differs only decoding tells: a
-  channel of alpha may be opaque everywhere.
+- **Conversions**: the changes that decoding makes, as far as the header shows. Only decoding can show if a pixel
+  really changes: an alpha channel may be opaque everywhere.
 """
 
 import functools
@@ -34,9 +34,9 @@ _INTEGER_TYPES = {1: "B", 3: "H", 4: "L"}
 
 
 class Conversion(StrEnum):
-    """Kind of change that an image meets when it becomes RGB of 8 bits; its value is what files and answers name.
+    """Kind of change that an image undergoes when it becomes 8-bit RGB; its value is its name in files and answers.
 
-    ``feature`` is what such an image has, ``result`` what is read instead. What loses nothing is no conversion: a
+    ``feature`` describes such an image, ``result`` what is read instead. A lossless change is not a conversion: a
     palette's colours, an orientation, YCbCr (every JPEG's), samples of fewer than 8 bits.
     """
 
@@ -53,7 +53,7 @@ class Conversion(StrEnum):
     FRAMES = "frames", "several frames or pages", "only the first is read"
 
     def __new__(cls, value: str, feature: str = "", result: str = "") -> Self:
-        """Make a member of its name in files and the two halves of a sentence."""
+        """Make a member from its name in files and the two halves of a sentence."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.feature, member.result = feature, result
@@ -61,17 +61,17 @@ class Conversion(StrEnum):
 
 
 def is_sideways(orientation: int) -> bool:
-    """Whether turning the image upright swaps its height and width."""
+    """Return True if turning the image upright swaps its height and width."""
     return orientation in _SIDEWAYS
 
 
 def orientation_of(block: bytes) -> int:
-    """The orientation (1 to 8) that an EXIF block states, with or without its prefix; 1 where it states none."""
+    """Return the orientation (1 to 8) in an EXIF block, with or without its prefix, or 1 if it has none."""
     value = _integer_of(block.removeprefix(PREFIX), _TAG_ORIENTATION) or UPRIGHT
     return value if 1 <= value <= 8 else UPRIGHT
 
 
-def _integer_of(block: bytes, wanted: int) -> int | None:
+def _integer_of(block: bytes, tag_id: int) -> int | None:
     """Return the first value of a tag in the first directory of a TIFF block, or None; never fails."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None or len(block) < 8:
@@ -82,7 +82,7 @@ def _integer_of(block: bytes, wanted: int) -> int | None:
     (num_entries,) = struct.unpack_from(order + "H", block, start)
     for offset in range(start + 2, min(start + 2 + 12 * num_entries, len(block) - 11), 12):
         tag, kind, count = struct.unpack_from(order + "HHL", block, offset)
-        if tag == wanted:
+        if tag == tag_id:
             if kind not in _INTEGER_TYPES or count < 1:
                 return None
             value: int = struct.unpack_from(order + _INTEGER_TYPES[kind], block, offset + 8)[0]
@@ -91,7 +91,7 @@ def _integer_of(block: bytes, wanted: int) -> int | None:
 
 
 def turn_upright(image: NDArray[_Value], orientation: int) -> NDArray[_Value]:
-    """Flip and rotate (H, W, ...) as the orientation asks; a C-contiguous array, the same one where nothing turns."""
+    """Flip and rotate (H, W, ...) to be upright: a C-contiguous array, the same one if the image is upright."""
     if is_sideways(orientation):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -105,7 +105,7 @@ MAX_SEGMENTS = 4096
 """An ICC profile fills at most 255 segments and extended XMP some hundreds; each costs a step in Python."""
 
 MAX_JUNK_BYTES = 65_536
-"""Bytes between segments that belong to none. Cameras and editors leave a handful; decoders step over them singly."""
+"""Bytes between segments that belong to none. Cameras and editors leave a handful; decoders skip them one by one."""
 
 MAX_SCANS = 100
 """GraphicsMagick's default (``jpeg:max-scan-number``). Each scan of a progressive image passes over all of it, and a
@@ -115,22 +115,22 @@ _EOI, _SOS, _APP1, _APP2 = 0xD9, 0xDA, 0xE1, 0xE2
 _JPEG_PROFILE = b"ICC_PROFILE\0"
 _MULTI_IMAGE = b"MPF\0"
 _TAG_NUM_IMAGES = 0xB001
-"""Of the index of a file of several images (CIPA DC-007, 5.2.3): each but the first is behind the first's end."""
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # less DHT, JPG and DAC, which share the range
-_SEQUENTIAL = frozenset({0xC0, 0xC1})  # baseline and extended: a scan codes every block, so it cannot be a short one
+"""Tag of the index of a file with several images (CIPA DC-007, 5.2.3): each but the first follows the first's end."""
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # without DHT, JPG and DAC, which share the range
+_SEQUENTIAL = frozenset({0xC0, 0xC1})  # baseline and extended: a scan codes every block, so no scan is short
 _PLAIN_FRAMES = _SEQUENTIAL | {0xC2}  # progressive; all three are Huffman-coded DCT
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not an escaped byte, a restart or a fill byte
 _MARKER_AND_LENGTH = re.compile(rb"\xff[\x02-\xcf\xda-\xfe](?:\x00[\x02-\xff]|[\x01-\xff].)", re.DOTALL)
-_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # an escaped byte, TEM, RSTn, SOI: none belongs here
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # an escaped byte, TEM, RSTn, SOI: none is valid here
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
     """The frame of a JPEG file.
 
-    ``height`` and ``width`` are as stored, before ``orientation`` (1 to 8) turns them. ``plain`` is explained above.
-    ``end`` is where the data of the first scan begin. ``profile`` is the first part of an ICC profile, with its two
-    bytes of numbering.
+    ``height`` and ``width`` are as stored, before ``orientation`` (1 to 8) turns them. ``plain`` is defined in the
+    module's docstring. ``end`` is the offset of the first scan's data. ``profile`` is the first part of an ICC profile,
+    with its two bytes of numbering.
     """
 
     height: int
@@ -144,7 +144,7 @@ class JpegHeader:
     num_images: int
 
     def conversions(self) -> tuple[Conversion, ...]:
-        """Return what decoding changes."""
+        """Return the changes that decoding makes."""
         profile = self.profile
         if profile is not None:
             profile = profile[2:] if profile[:2] == b"\1\1" else b""  # one of several parts is longer than any sRGB
@@ -159,7 +159,7 @@ class JpegHeader:
 
 
 def scan_jpeg(data: bytes) -> JpegHeader:
-    """Walk the markers up to the first scan; raises ValueError, whose message says what is wrong.
+    """Walk the markers up to the first scan. Raises ValueError with the reason if they are invalid.
 
     Takes some microseconds for an ordinary file and is bounded by MAX_SEGMENTS and MAX_JUNK_BYTES for any other.
     """
@@ -187,7 +187,7 @@ def scan_jpeg(data: bytes) -> JpegHeader:
             elif body.startswith(_MULTI_IMAGE):
                 num_images = _integer_of(body[len(_MULTI_IMAGE) :], _TAG_NUM_IMAGES) or 1
     if frame is None:
-        raise ValueError("no frame header stands before its first scan")
+        raise ValueError("it has no frame header before its first scan")
     marker, precision, height, width, num_components = frame
     if height == 0 or width == 0:
         raise ValueError(f"its frame is {width}x{height} pixels")
@@ -206,8 +206,8 @@ def scan_jpeg(data: bytes) -> JpegHeader:
 
 
 def check_scans(data: bytes, header: JpegHeader) -> None:
-    """Raise ValueError where the image has more than MAX_SCANS scans; a nanosecond a byte, for progressive files."""
-    # What follows the image (a phone's film, a second image) holds such bytes too: many are only a hint.
+    """Raise ValueError if the image has more than MAX_SCANS scans; costs a nanosecond a byte, for progressive files."""
+    # What follows the image (a phone's film, a second image) has such bytes too, so a high count is only a hint.
     if header.sequential or data.count(b"\xff\xda", header.end) < MAX_SCANS:
         return
     if _num_scans(data, header.end) > MAX_SCANS:
@@ -215,7 +215,7 @@ def check_scans(data: bytes, header: JpegHeader) -> None:
 
 
 class _Segment(NamedTuple):
-    """``start`` is where the length stands, behind the marker; ``clean`` where T.81 would have it so."""
+    """Segment of a JPEG: ``start`` is the offset of its length, ``clean`` is True if T.81 allows the segment."""
 
     marker: int
     start: int
@@ -224,10 +224,10 @@ class _Segment(NamedTuple):
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
-    """The segments behind the start of image, the last of them the header of the first scan."""
+    """Yield the segments after the start of image; the last is the header of the first scan."""
     position, junk = 2, 0
     for _ in range(MAX_SEGMENTS):
-        plainly = _MARKER_AND_LENGTH.match(data, position)  # nearly every segment of nearly every file
+        plainly = _MARKER_AND_LENGTH.match(data, position)  # matches nearly every segment of nearly every file
         if plainly is not None:
             marker, start = data[position + 1], position + 2
             position = start + (data[start] << 8 | data[start + 1])
@@ -260,11 +260,11 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         yield _Segment(marker, start, position, clean=junk == 0 and length >= 2)
         if marker == _SOS:
             return
-    raise ValueError(f"more than {MAX_SEGMENTS} segments stand before its first scan")
+    raise ValueError(f"it has more than {MAX_SEGMENTS} segments before its first scan")
 
 
 def _num_scans(data: bytes, position: int) -> int:
-    """Count the scans, from behind the first one's header to the end of the image or of the data."""
+    """Count the scans, from the end of the first one's header to the end of the image or of the data."""
     num_scans = 1
     for _ in range(MAX_SEGMENTS):
         match = _MARKER_IN_SCAN.search(data, position)
@@ -273,11 +273,11 @@ def _num_scans(data: bytes, position: int) -> int:
         num_scans += data[match.end() - 1] == _SOS
         length = int.from_bytes(data[match.end() : match.end() + 2], "big")
         position = match.end() + max(length, 2)
-    raise ValueError(f"more than {MAX_SEGMENTS} segments stand between its scans")
+    raise ValueError(f"it has more than {MAX_SEGMENTS} segments between its scans")
 
 
 _WEBP_FRAME_BYTES = 16
-"""What stands before the chunks of an animation's frame (RFC 9649, 2.7.1.2)."""
+"""Bytes before the chunks of an animation's frame (RFC 9649, 2.7.1.2)."""
 
 
 def is_lossy_webp(data: bytes) -> bool:
@@ -312,16 +312,16 @@ _SRGB_CICP = b"\1\x0d\0\1"
 _SRGB_GAMMA = (45455,)
 _SRGB_CHROMATICITIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _PNG_TOLERANCE = 1000
-"""Of 100,000; chunks that state sRGB are rounded in different ways."""
+"""Tolerance, in 1/100,000: files that state sRGB round it in different ways."""
 _MAX_PROFILE_BYTES = 65_536
-"""Profiles of a matrix and curves, as sRGB's, are far shorter."""
+"""Profiles of a matrix and curves, like sRGB, are far shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class PngHeader:
-    """``height`` and ``width`` are as stored, before ``orientation`` (1 to 8) turns them.
+    """Header of a PNG file; ``height`` and ``width`` are as stored, before ``orientation`` (1 to 8) turns them.
 
-    ``chunks`` has the content of those that say what the samples mean, the first of each kind.
+    ``chunks`` has the content of the chunks that define the samples, the first of each kind.
     """
 
     height: int
@@ -332,7 +332,7 @@ class PngHeader:
     chunks: Mapping[bytes, bytes]
 
     def conversions(self) -> tuple[Conversion, ...]:
-        """Return what decoding changes."""
+        """Return the changes that decoding makes."""
         is_deep = self.bit_depth == 16
         key = self.chunks.get(b"tRNS")
         has_key = key is not None and self.colour_type in {_PNG_GREY, _PNG_RGB}
@@ -352,12 +352,12 @@ class PngHeader:
         )
 
     def _is_srgb(self) -> bool:
-        """True if the chunk that counts (4.3: cICP before iCCP before sRGB before the others) means sRGB, or none."""
+        """True if the chunk that counts (4.3: cICP, else iCCP, else sRGB, else the others) means sRGB or is missing."""
         chunks = self.chunks
         if (coded := chunks.get(b"cICP")) is not None:
             return coded == _SRGB_CICP
         if (named := chunks.get(b"iCCP")) is not None:
-            packed = named.partition(b"\0")[2][1:]  # behind the name and the method
+            packed = named.partition(b"\0")[2][1:]  # after the name and the method
             try:
                 return is_srgb(zlib.decompressobj().decompress(packed, _MAX_PROFILE_BYTES))
             except zlib.error:
@@ -368,7 +368,7 @@ class PngHeader:
         return all(_is_near(chunks[kind], usual) for kind, usual in stated if kind in chunks)
 
     def _has_frames(self) -> bool:
-        """True if there is a frame besides the image that all readers show, which need not be one of the animation."""
+        """True if there are frames other than the image that all readers show, which may be outside the animation."""
         (num_frames,) = struct.unpack_from(">L", self.chunks.get(b"acTL", b"").ljust(4, b"\0"))
         return 0 < num_frames <= 0x8000_0000 and (num_frames > 1 or b"fcTL" not in self.chunks)
 
@@ -381,9 +381,9 @@ def _is_near(chunk: bytes, usual: Sequence[int]) -> bool:
 
 
 def scan_png(data: bytes) -> PngHeader:
-    """Read the first chunk and walk the others; raises ValueError, whose message says what is wrong.
+    """Read the first chunk and walk the others. Raises ValueError with the reason if they are invalid.
 
-    The eXIf chunk may stand behind the pixels (11.3.4.5), where a reader that stops at the first pixel misses it.
+    The eXIf chunk may follow the pixels (11.3.4.5), so a reader that stops at the first pixel would miss it.
     """
     if data[12:16] != b"IHDR" or len(data) < 29:
         raise ValueError("its first chunk is not a whole IHDR")
@@ -418,7 +418,7 @@ _GIF_BLOCKS_MAX = 2**21
 
 
 def has_frames_gif(data: bytes) -> bool:
-    """True if a GIF file has more than one frame; its blocks are stepped over, and what they hold is not looked at."""
+    """Return True if a GIF file has more than one frame; skips the content of its blocks."""
     position, num_frames, num_blocks = 13 + _gif_table_bytes(data[10:11]), 0, 0
     while num_frames < 2:
         introducer = data[position : position + 1]
@@ -443,7 +443,7 @@ def _gif_table_bytes(flags: bytes) -> int:
 
 
 def only(conversions: Mapping[Conversion, bool]) -> tuple[Conversion, ...]:
-    """Return those that are met, in the order of the kinds."""
+    """Return the conversions that are True, in the order of the kinds."""
     return tuple(kind for kind in Conversion if conversions.get(kind))
 
 
@@ -456,9 +456,9 @@ _CURVE_POINTS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 
 @functools.lru_cache(maxsize=64)  # a dataset's images have few profiles
 def is_srgb(profile: bytes) -> bool:
-    """True if an ICC profile (ICC.1) means sRGB, or of grey its curve, within what eight bits show; never fails.
+    """Return True if an ICC profile (ICC.1) is sRGB, or its curve for grey, to the precision of 8 bits; never fails.
 
-    Names are not trusted. A profile of tables in place of a matrix counts as another.
+    Names are not trusted. A profile with tables instead of a matrix counts as another.
     """
     try:
         tags = _profile_tags(profile)
@@ -482,7 +482,7 @@ def _profile_tags(profile: bytes) -> dict[bytes, bytes]:
 
 
 def _has_srgb_curve(tag: bytes) -> bool:
-    """True if a curve's values, encoded as sRGB again, are what they were."""
+    """True if the curve's values, encoded as sRGB, give the points again."""
     return all(
         abs(_encoded(value) - x) <= _CURVE_TOLERANCE for x, value in zip(_CURVE_POINTS, _curve(tag), strict=True)
     )
@@ -508,7 +508,7 @@ def _curve(tag: bytes) -> Iterable[float]:
 
 
 _PARAMETERS = {0: 1, 3: 5, 4: 7}
-"""Numbers of a parametric curve by its kind; the others, which cut a curve off, no sRGB has."""
+"""Number of parameters of a parametric curve, by its kind; no sRGB profile has the other kinds, which clip."""
 _ABSENT: Mapping[int, tuple[float, ...]] = {0: (1, 0, 0, 0, 0, 0), 3: (0, 0), 4: ()}
 
 

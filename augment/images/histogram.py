@@ -1,7 +1,7 @@
-"""The 256 values of a pixel: how often each occurs in an image, and what follows from that exactly.
+"""Histograms of the 256 values of a pixel, and exact statistics from them.
 
-Values are counted, not added up as floats: whole numbers add up to the same whatever the order, and mean and standard
-deviation are rounded once, at the end.
+Values are counted, not added up as floats: the sum of integers is the same in any order. Mean and standard deviation
+are rounded once, at the end.
 """
 
 import math
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 LEVELS: Final = 256
 _PIXELS_AT_ONCE = 1 << 20
-"""Counting turns each into eight bytes."""
+"""Counting turns each pixel's values into eight bytes each."""
 
 
 def count(image: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How often each value occurs in each channel of uint8 (H, W, 3): int64 (3, 256)."""
+    """Count each value in each channel of uint8 (H, W, 3): int64 (3, 256)."""
     flat = image.reshape(-1, 3)
     counts = np.zeros((3, LEVELS), np.int64)
     for start in range(0, len(flat), _PIXELS_AT_ONCE):
@@ -28,7 +28,7 @@ def count(image: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def mean_and_std(counts: NDArray[np.int64], top: int = 1) -> tuple[float, float]:
-    """Of values that occur so often, divided by ``top``: the deviation of all of them; NaN where none is."""
+    """Return mean and population standard deviation of counted values, divided by ``top``; NaN if there are none."""
     numbers = counts.tolist()
     number = sum(numbers)
     if not number:

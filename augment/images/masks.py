@@ -1,11 +1,11 @@
-"""Masks: their encoded bytes to class indices and back, and instance masks as COCO writes them.
+"""Masks: decoding to class indices, encoding, and COCO's instance masks.
 
-A mask file says for each pixel which class it belongs to, by a number. Only lossless formats can: PNG, TIFF, BMP and
-GIF. One channel (grey, palette, 1 bit; 16 bits in PNG and TIFF) and three equal ones are indices. A palette's indices
-count, not its colours; 1 bit becomes 0 and 1. JPEG is refused.
+A mask file holds a number for each pixel: its class. Only lossless formats can do that: PNG, TIFF, BMP and GIF. One
+channel (grey, palette, 1 bit; 16 bits in PNG and TIFF) and three equal ones are indices. A palette's indices count,
+not its colours; 1 bit becomes 0 and 1. JPEG is refused.
 
-A dataset may say instead, in a ``Legend``, which value or colour stands for which class. A file with a value or a
-colour that the legend does not list is refused, because guessing would give wrong labels.
+A dataset may map values or colours to classes in a ``Legend``. A file with a value or a colour that the legend does
+not list is refused, because guessing would give wrong labels.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from augment.samples import annotations
 from augment.samples.annotations import Polygons, Rle
 
 IGNORED = 255
-"""The value of pixels that belong to no class, as PASCAL VOC and Cityscapes have it."""
+"""Value of pixels that belong to no class, as in PASCAL VOC and Cityscapes."""
 
 _LOSSLESS = frozenset({"png", "tiff", "bmp", "gif"})
 _ONE_CHANNEL = frozenset({0, 3})
@@ -29,16 +29,16 @@ _ONE_CHANNEL = frozenset({0, 3})
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 Legend = tuple[tuple[int, ...], ...]
-"""What stands for each class in mask files, in the order of the indices: values ``(7,)`` or colours ``(128, 0, 0)``.
+"""Values ``(7,)`` or colours ``(128, 0, 0)`` of the classes in mask files, in the order of the indices.
 
-An empty one says that the files hold indices."""
+Empty if the files hold indices."""
 
 MAX_LEGEND = IGNORED
-"""Entries of a legend: their indices lie below the value of pixels without a class."""
+"""Limit of a legend's entries: their indices are below the value of pixels without a class."""
 
 
 class MaskContent(NamedTuple):
-    """A decoded mask. ``by_legend`` is True if the legend gave the indices, False if the file has them itself."""
+    """Decoded mask. ``by_legend`` is True if the legend gave the indices, False if the file holds them."""
 
     indices: NDArray[np.integer[Any]]
     by_legend: bool
@@ -47,15 +47,15 @@ class MaskContent(NamedTuple):
 def decode_mask(
     data: bytes, *, max_pixels: int = decode.DEFAULT_MAX_PIXELS, legend: Legend = ()
 ) -> NDArray[np.integer[Any]]:
-    """Decode class indices: uint8 (H, W), uint16 where the file has 16 bits; upright, as its image is; a new array.
+    """Decode class indices: uint8 (H, W), or uint16 for a file of 16 bits; upright, a new array.
 
-    Raises RecordError with an empty key where it is no such file, or the legend does not list what it holds.
+    Raises RecordError with an empty key if the file is not a mask, or holds values that the legend does not list.
     """
     return read_mask(data, max_pixels=max_pixels, legend=legend).indices
 
 
 def read_mask(data: bytes, *, max_pixels: int, legend: Legend = ()) -> MaskContent:
-    """Decode class indices as ``decode_mask``, and tell what gave them."""
+    """Decode class indices as ``decode_mask`` does, and report their origin."""
     header = decode.probe(data, max_pixels=max_pixels)
     if header.format not in _LOSSLESS:
         raise _refused(f"a mask in {header.format}, which changes values; write masks as PNG with one channel")
@@ -73,7 +73,7 @@ def read_mask(data: bytes, *, max_pixels: int, legend: Legend = ()) -> MaskConte
 
 
 def is_index_png(data: bytes) -> bool:
-    """True for a PNG with one channel, whose values are indices if no legend says otherwise."""
+    """Return True for a PNG with one channel; its values are indices unless a legend says otherwise."""
     return data.startswith(_PNG) and data[25:26] != b"" and data[25] in _ONE_CHANNEL
 
 
@@ -89,13 +89,13 @@ def _indices(stored: pillow.StoredMask, legend: Legend) -> MaskContent:
         values = _one_channel(values)
     if not legend or (has_colours and values.ndim == 2):
         return MaskContent(values, by_legend=False)
-    found, listed = _look_up(values if has_colours else values[..., np.newaxis], legend)
+    indices, listed = _look_up(values if has_colours else values[..., np.newaxis], legend)
     if not has_colours:
         is_ignored = ~listed & (values == IGNORED)
-        found[is_ignored], listed[is_ignored] = IGNORED, True
+        indices[is_ignored], listed[is_ignored] = IGNORED, True
     if not listed.all():
         raise _unlisted(values[~listed][0])
-    return MaskContent(found, by_legend=True)
+    return MaskContent(indices, by_legend=True)
 
 
 def _one_channel(colours: NDArray[Any]) -> NDArray[Any]:
@@ -111,35 +111,35 @@ def _one_channel(colours: NDArray[Any]) -> NDArray[Any]:
 
 
 def _of_palette(values: NDArray[Any], palette: NDArray[np.uint8], legend: Legend) -> MaskContent:
-    """Take a palette's colours if the legend lists them at other indices than the palette, else its indices.
+    """Map a palette's colours if the legend lists them at other indices than the palette, else keep its indices.
 
-    Tools write either. Colours that the legend lists are no accident, so a file with some that it does not is refused.
+    Tools write either. A colour that the legend lists is no accident, so a file that also has unlisted ones is refused.
     """
     used = np.unique(values)
     if used.size and used[-1] >= len(palette):
         raise _refused(f"it has the index {used[-1]}, of a palette of {len(palette)} colours; write the mask again")
-    found, listed = _look_up(palette[used], legend)
-    if not (listed & (found != used)).any():
+    indices, listed = _look_up(palette[used], legend)
+    if not (listed & (indices != used)).any():
         return MaskContent(values, by_legend=False)
     is_ignored = ~listed & (used == IGNORED)
     if not (listed | is_ignored).all():
         raise _unlisted(palette[used][~(listed | is_ignored)][0])
     table = np.full(len(palette), IGNORED, np.uint8)
-    table[used[listed]] = found[listed]
+    table[used[listed]] = indices[listed]
     return MaskContent(table[values], by_legend=True)
 
 
 def _look_up(stored: NDArray[Any], legend: Legend) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the legend's index of each value or colour (along the last axis), and if it lists that at all."""
+    """Return the legend's index of each value or colour (along the last axis), and True for those that it lists."""
     numbers, entries = _as_numbers(stored), _as_numbers(np.array(legend))
     order = np.argsort(entries)
     places = np.searchsorted(entries[order], numbers).clip(max=len(entries) - 1)
-    found = order[places]
-    return found.astype(np.uint8), entries[found] == numbers
+    rows = order[places]
+    return rows.astype(np.uint8), entries[rows] == numbers
 
 
 def _as_numbers(stored: NDArray[Any]) -> NDArray[np.int32]:
-    """Make one number of the values along the last axis, each below 65,536 if it is alone, else below 256."""
+    """Pack the values along the last axis into one number: a single one is below 65,536, else each is below 256."""
     numbers = stored[..., 0].astype(np.int32)
     for channel in range(1, stored.shape[-1]):
         numbers = numbers << 8 | stored[..., channel]
@@ -157,7 +157,7 @@ def _refused(detail: str) -> RecordError:
 
 
 def encode_mask(mask: NDArray[np.integer[Any]]) -> bytes:
-    """Encode (H, W) class indices as PNG: 8 bits where they suffice, else 16. RecordError where 16 do not."""
+    """Encode (H, W) class indices as PNG of 8 bits, or 16 if needed. Raises RecordError for larger ones."""
     low, high = (int(mask.min()), int(mask.max())) if mask.size else (0, 0)
     if low < 0 or high > np.iinfo(np.uint16).max:
         detail = f"a mask holds {low} to {high}; a PNG holds 0 to {np.iinfo(np.uint16).max}"
@@ -167,9 +167,9 @@ def encode_mask(mask: NDArray[np.integer[Any]]) -> bytes:
 
 
 def rasterise(mask: Polygons | Rle | None, height: int, width: int) -> NDArray[np.uint8]:
-    """An object's mask as uint8 (H, W) of 0 and 1, a new array; all 0 for None.
+    """Draw an object's mask as uint8 (H, W) of 0 and 1, a new array; all 0 for None.
 
-    Polygons are drawn by pycocotools. Raises ValueError where run lengths are none, or those of another image.
+    Polygons are drawn by pycocotools. Raises ValueError if run lengths are invalid or belong to another size.
     """
     if isinstance(mask, Rle):
         if (mask.height, mask.width) != (height, width):
@@ -184,6 +184,6 @@ def rasterise(mask: Polygons | Rle | None, height: int, width: int) -> NDArray[n
 
 
 def run_lengths(mask: NDArray[np.uint8]) -> Rle:
-    """An object's mask, (H, W) of 0 and not 0, as COCO's compressed run lengths."""
+    """Encode an object's mask, (H, W) of 0 and not 0, as COCO's compressed run lengths."""
     runs: Any = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
     return Rle(mask.shape[0], mask.shape[1], runs["counts"].decode())

@@ -1,8 +1,8 @@
 """Pillow behind an allowlist, a pixel limit and one rule for colours.
 
-Each format's reader is called by itself and never through ``Image.open``: that would ask every reader that is
-registered in the process, and compare the size with a process-wide limit by a warning. Nothing here changes what Pillow
-does for others in the process; threads may call it at the same time.
+Each format's reader is called directly and never through ``Image.open``, which would try every reader registered in
+the process and compare the size with a process-wide limit by a warning. Nothing here changes Pillow for the rest of
+the process; threads may call it at the same time.
 """
 
 import io
@@ -38,11 +38,11 @@ _SAVE_PLAINLY = "save it as PNG, or as grey or RGB of 8 or 16 bits unsigned, int
 
 
 class _TiffFile(TiffImagePlugin.TiffImageFile):
-    """Pillow's reader less what it reads wrongly.
+    """Pillow's reader without the cases that it reads wrongly.
 
-    Its own decoder of uncompressed samples mixes up separate planes of anything but 8 bits (opencv#29567 has such
-    files) and YCbCr with fewer chroma samples, and lacks samples whose low bit comes first. libtiff, to which Pillow
-    leaves whatever is compressed, reads them right.
+    Pillow's own decoder of uncompressed samples mixes up separate planes of anything but 8 bits (opencv#29567 has such
+    files) and YCbCr with fewer chroma samples, and cannot read samples whose low bit comes first. Pillow leaves
+    compressed samples to libtiff, which reads these cases right.
     """
 
     _stored_compression = ""
@@ -62,9 +62,9 @@ class _TiffFile(TiffImagePlugin.TiffImageFile):
         self._stored_compression = name
 
     def _setup(self) -> None:
-        """Raise RecordError where no tag says which value is white, or the samples would not be read right."""
+        """Raise RecordError if no tag says which value is white, or if the samples would be read wrongly."""
         tags = self.tag_v2
-        if not set(_several(tags.get(TiffImagePlugin.SAMPLEFORMAT, 1))) <= {1, 4}:  # unsigned, or not said
+        if not set(_several(tags.get(TiffImagePlugin.SAMPLEFORMAT, 1))) <= {1, 4}:  # unsigned or missing
             raise _unclear_white()
         if tags.get(TiffImagePlugin.COMPRESSION) == _TIFF_WEBP:
             raise _unread("WebP, which few builds of libtiff decode")
@@ -88,7 +88,7 @@ class _TiffFile(TiffImagePlugin.TiffImageFile):
 
 
 def _several(value: Any) -> tuple[Any, ...]:
-    """The values of a tag of TIFF, of which Pillow gives one by itself."""
+    """Return the values of a TIFF tag as a tuple; Pillow gives a single value bare."""
     return value if isinstance(value, tuple) else (value,)
 
 
@@ -108,7 +108,7 @@ def _unclear_white() -> RecordError:
 READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "gif": GifImagePlugin.GifImageFile,
-    "jpeg": JpegImagePlugin.JpegImageFile,  # also the first image of an MPO, which is a JPEG with more behind it
+    "jpeg": JpegImagePlugin.JpegImageFile,  # also the first image of an MPO, which is a JPEG followed by others
     "png": PngImagePlugin.PngImageFile,
     "ppm": PpmImagePlugin.PpmImageFile,
     "tiff": _TiffFile,
@@ -116,7 +116,7 @@ READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 }
 
 MAX_RLE_PIXELS = 8_000_000
-"""Pillow decodes run-length-encoded BMP in Python, where a pixel costs some 80 ns and a few bytes claim millions."""
+"""Pillow decodes run-length-encoded BMP in Python: some 80 ns a pixel, and a few bytes can claim millions."""
 
 _PNG_BIT_DEPTH_AT = 24
 
@@ -124,7 +124,7 @@ _quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
 
 
 class _Warnings:
-    """Stands for the module ``warnings`` inside Pillow's modules: silent while this thread decodes, else the module.
+    """Replacement for the module ``warnings`` in Pillow's modules: silent while this thread decodes.
 
     ``warnings.catch_warnings`` swaps a list that all threads share, and under ``-W error`` a warning would decide
     whether a record decodes.
@@ -154,7 +154,7 @@ def _quietly() -> Iterator[None]:
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
-    """Refuse an image of more pixels than the limit; nothing of it has been decoded when this is asked."""
+    """Refuse an image of more pixels than the limit, before it is decoded."""
     if height * width > max_pixels:
         raise RecordError(
             "",
@@ -164,9 +164,9 @@ def check_pixels(height: int, width: int, max_pixels: int) -> None:
 
 
 def open_image(data: bytes, image_format: str, max_pixels: int) -> ImageFile.ImageFile:
-    """Read the header with the one reader of this format; raises whatever Pillow raises on bad bytes.
+    """Read the header with the reader of this format; raises whatever Pillow raises on bad bytes.
 
-    RecordError where the image is too large, or its samples are such that the file does not say which is white.
+    Raises RecordError if the image is too large, or if the file does not say which value is white.
     """
     if image_format == "webp":  # its reader makes a canvas when it opens
         check_pixels(*_webp_canvas(data), max_pixels)
@@ -184,8 +184,8 @@ def open_image(data: bytes, image_format: str, max_pixels: int) -> ImageFile.Ima
         raise RecordError(
             "",
             Reason.TOO_MANY_PIXELS,
-            f"{image.width}x{image.height} pixels in a run-length-encoded BMP, of which {MAX_RLE_PIXELS} are "
-            "the limit; save it as PNG",
+            f"{image.width}x{image.height} pixels in a run-length-encoded BMP; the limit is {MAX_RLE_PIXELS}; "
+            "save it as PNG",
         )
     if image.mode == "F" or (image.mode == "I" and image_format == "tiff"):
         raise _unclear_white()
@@ -199,7 +199,7 @@ _BMP_V5_BYTES, _BMP_EMBEDDED, _BMP_LINKED = 124, b"DEBM", b"KNIL"
 
 
 def conversions(image: ImageFile.ImageFile, data: bytes) -> tuple[Conversion, ...]:
-    """Return what decoding changes, of a header that ``open_image`` read and that was not loaded yet."""
+    """Return the changes that decoding makes to an image that ``open_image`` opened and that is not loaded yet."""
     mode = image.mode
     bits, num_samples, has_frames = 8, len(image.getbands()), getattr(image, "is_animated", False)
     profile: bytes | None = image.info.get("icc_profile")
@@ -227,7 +227,7 @@ def conversions(image: ImageFile.ImageFile, data: bytes) -> tuple[Conversion, ..
 
 
 def _has_palette_of_greys(image: ImageFile.ImageFile) -> bool:
-    """True if no colour of the palette is anything but grey."""
+    """True if the palette holds only greys."""
     if image.palette is None or image.mode not in {"P", "PA"}:
         return False
     colours, layout = bytes(image.palette.palette), image.palette.rawmode
@@ -265,8 +265,8 @@ def _bmp_profile(data: bytes) -> bytes | None:
 def load_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     """Decode the first frame: uint8 (H, W, 3) RGB, a new array; raises whatever Pillow raises on bad bytes.
 
-    The rule for colours is in ``augment.images.decode``. TIFF comes upright (its reader turns it), every other format
-    as stored. CallError where the process has told Pillow to make pixels up.
+    ``augment.images.decode`` states the rules for colours. TIFF is returned upright (its reader turns it), every other
+    format as stored. Raises CallError if the process has told Pillow to make up missing pixels.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise CallError(
@@ -288,9 +288,9 @@ def load_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
 
 
 class StoredMask(NamedTuple):
-    """The samples of a file as they are stored: uint8 or uint16 (H, W), or uint8 (H, W, 3) of colours.
+    """Samples as stored in a file: uint8 or uint16 (H, W), or uint8 (H, W, 3) of colours.
 
-    ``palette`` has the colours behind a palette's indices, uint8 (N, 3); it is None for other files.
+    ``palette`` has the colours of a palette, uint8 (N, 3); it is None for other files.
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16]
@@ -300,8 +300,8 @@ class StoredMask(NamedTuple):
 def load_mask(image: ImageFile.ImageFile) -> StoredMask | None:
     """Read samples without converting any; None if they are neither one channel nor opaque colours of 8 bits.
 
-    A palette's indices, not its colours; 1 bit becomes 0 and 1, and 2 or 4 bits of grey stay what they are. Grey with
-    an opaque alpha is one channel. Raises whatever Pillow raises on bad bytes.
+    A palette gives its indices, not its colours; 1 bit becomes 0 and 1, and 2 or 4 bits of grey keep their values. Grey
+    with an opaque alpha is one channel. Raises whatever Pillow raises on bad bytes.
     """
     arguments: Any = image.tile[0][3] if image.tile else ""
     layout = arguments if isinstance(arguments, str) else str(arguments[0])
@@ -323,7 +323,7 @@ def load_mask(image: ImageFile.ImageFile) -> StoredMask | None:
 
 
 def save_png(image: Image.Image) -> bytes:
-    """The bytes of a PNG with the settings that ``augment.images.encode`` gives them."""
+    """Return a PNG with the settings of ``augment.images.encode``."""
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return out.getvalue()
@@ -340,7 +340,7 @@ def _as_stored(values: NDArray[np.uint8], mode: str, layout: str) -> NDArray[np.
 
 
 def _webp_canvas(data: bytes) -> tuple[int, int]:
-    """Height and width in the first chunk of a WebP file (RFC 9649, 2.5 to 2.7)."""
+    """Return height and width from the first chunk of a WebP file (RFC 9649, 2.5 to 2.7)."""
     if len(data) < 30:
         raise ValueError("it ends inside its header")
     kind = data[12:16]
@@ -355,8 +355,8 @@ def _webp_canvas(data: bytes) -> tuple[int, int]:
 def _mend_colour_key(image: ImageFile.ImageFile, bit_depth: int) -> None:
     """Make a PNG's transparent colour comparable with the samples that Pillow decodes.
 
-    Pillow stretches grey samples of 2 and 4 bits to 8 but not the colour, and keeps all 16 bits of the colour where
-    it halves the samples: several colours share what is left, so that there the colour is dropped.
+    Pillow stretches grey samples of 2 and 4 bits to 8 but not the colour. It halves samples of 16 bits but not the
+    colour, and several colours would then share one value, so the colour is dropped.
     """
     if bit_depth == 16:
         del image.info["transparency"]
@@ -365,9 +365,9 @@ def _mend_colour_key(image: ImageFile.ImageFile, bit_depth: int) -> None:
 
 
 def _from_unusual_pnm(image: PpmImagePlugin.PpmImageFile) -> NDArray[np.uint8]:
-    """A PNM whose white is neither 255 nor 65535, which Pillow would read sample by sample in Python.
+    """Read a PNM whose white is neither 255 nor 65535; Pillow would read it sample by sample in Python.
 
-    White becomes 255: by rounding where it is below, else by keeping of each sample what ``v >> 8`` keeps of 16 bits.
+    White becomes 255: a smaller one by rounding, a larger one by the equivalent of ``v >> 8`` for 16 bits.
     """
     _, _, offset, arguments = image.tile[0]
     _, white = cast("tuple[str, int]", arguments)
@@ -385,13 +385,13 @@ def _from_unusual_pnm(image: PpmImagePlugin.PpmImageFile) -> NDArray[np.uint8]:
 
 
 def _from_deep_grey(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
-    """The upper eight of 12 or 16 bits, as Pillow and libpng take them of 16-bit colour."""
+    """Return the upper eight of 12 or 16 bits, as Pillow and libpng do for 16-bit colour."""
     bits, white_is_zero = 16, False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = image.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0]
         white_is_zero = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
     grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
-    if white_is_zero:  # Pillow inverts such samples of up to 8 bits, not these
+    if white_is_zero:  # Pillow inverts such samples only up to 8 bits
         grey = ~grey
     return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
 

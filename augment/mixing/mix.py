@@ -1,12 +1,12 @@
-"""MixUp and CutMix of a finished batch: a stream's ``mix``, its document, its draws and its pixels.
+"""MixUp and CutMix of a finished batch: the ``mix`` of a stream, its document, random draws and pixels.
 
 MixUp (Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018) blends two images;
 CutMix (Yun, Han, Oh, Chun, Choe and Yoo, "CutMix: Regularization Strategy to Train Strong Classifiers with
 Localizable Features", ICCV 2019) pastes a box of one into the other. Both mix the classes' weights with the pixels.
 
-Chance comes from (stream id, epoch, index) alone, so that a batch is mixed alike wherever it is rendered: whether it is
-mixed, by which method, and each row's partner, weight and box. The document is written like a step of a pipeline:
-``MixUp``, ``{CutMix: {alpha: 0.5}}`` or a ``OneOf``.
+Chance comes from (stream id, epoch, index) alone, so a batch is mixed the same wherever it is rendered. It decides if
+the batch is mixed, the method, and each row's partner, weight and box. The document is written like a step of a
+pipeline: ``MixUp``, ``{CutMix: {alpha: 0.5}}`` or a ``OneOf``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,17 +28,17 @@ from augment.transforms.step_list import CHILDREN, Step
 from augment.validation import JSON, abridged, did_you_mean, quoted
 
 STEPS: Final = 256
-"""MixUp's weights are multiples of 1/256: sums of weighted pixels fit 16 bits and are exact, and a step moves no pixel
-by a whole level."""
+"""MixUp's weights are multiples of 1/256: sums of weighted pixels fit 16 bits and are exact, and rounding the weight
+changes no pixel by a whole level."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """How the rows of one batch are mixed.
+    """Random draw for one batch.
 
     partners: int64 (N,), for each row the row that is mixed into it.
     weights:  float64 (N,), the share of each row's own image.
-    boxes:    int64 (N, 4), x_min, y_min, x_max, y_max of the pixels that come from the partner; None in MixUp.
+    boxes:    int64 (N, 4), x_min, y_min, x_max, y_max of the pixels that come from the partner; None for MixUp.
     """
 
     partners: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Draw:
     boxes: NDArray[np.int64] | None = None
 
     def box(self, row: int) -> tuple[int, int, int, int] | None:
-        """One row's box as Python's integers."""
+        """Return one row's box as Python integers, or None for MixUp."""
         if self.boxes is None:
             return None
         x_min, y_min, x_max, y_max = self.boxes[row].tolist()
@@ -54,37 +54,37 @@ class Draw:
 
 
 def generator(stream_id: str, epoch: int, index: int) -> np.random.Generator:
-    """The generator of one batch, a new one each time."""
+    """Make a new random generator for one batch."""
     digest = digest_fields((stream_id, epoch, index), person=b"augment.mix")
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype="<u8").astype(np.uint64)))
 
 
 def partners(chance: np.random.Generator, num_rows: int) -> NDArray[np.int64]:
-    """One random cycle through all rows, so that no row is its own partner and each is a partner once: int64 (N,).
+    """Draw one random cycle through all rows: int64 (N,). No row is its own partner, and each is a partner once.
 
-    Each cycle is as likely as any other (Sattolo, "An algorithm to generate a random cyclic permutation", 1986).
+    Every cycle is equally likely (Sattolo, "An algorithm to generate a random cyclic permutation", 1986).
     """
     order = chance.permutation(num_rows)
-    found = np.empty(num_rows, np.int64)
-    found[order] = np.roll(order, -1)
-    return found
+    cycle = np.empty(num_rows, np.int64)
+    cycle[order] = np.roll(order, -1)
+    return cycle
 
 
 def shares(chance: np.random.Generator, alpha: float, num_rows: int, *, by_row: bool) -> NDArray[np.float64]:
-    """Draws of Beta(alpha, alpha), one for each row or one for all: float64 (N,)."""
+    """Draw from Beta(alpha, alpha), once for each row or once for all: float64 (N,)."""
     return np.broadcast_to(chance.beta(alpha, alpha, size=num_rows if by_row else 1), (num_rows,))
 
 
 def mixup(chance: np.random.Generator, alpha: float, num_rows: int, *, by_row: bool) -> Draw:
-    """Weights of Beta(alpha, alpha), rounded to ``STEPS``."""
+    """Draw weights from Beta(alpha, alpha), rounded to multiples of 1/``STEPS``."""
     chosen = partners(chance, num_rows)
     return Draw(chosen, np.rint(shares(chance, alpha, num_rows, by_row=by_row) * STEPS) / STEPS)
 
 
 def cutmix(chance: np.random.Generator, alpha: float, num_rows: int, height: int, width: int, *, by_row: bool) -> Draw:
-    """Boxes of the share 1 - Beta(alpha, alpha), cut at the frame; weights are what is left outside them.
+    """Draw boxes whose share is 1 - Beta(alpha, alpha), cut at the frame; a weight is the share outside the box.
 
-    As the paper's code: sides are sqrt(share) of the image's, cut to an even number, about any pixel as the middle.
+    As in the paper's code, sides are sqrt(share) of the image's, cut to an even number, about a random pixel.
     """
     chosen = partners(chance, num_rows)
     sides = np.sqrt(1.0 - shares(chance, alpha, num_rows, by_row=by_row))
@@ -103,7 +103,7 @@ _Integer = TypeVar("_Integer", bound=np.integer)
 
 
 def blend(images: NDArray[np.uint8], draw: Draw) -> NDArray[np.uint8]:
-    """Each row as weight * own + (1 - weight) * partner's, rounded half to even: uint8 (N, H, W, 3), a new array.
+    """Blend each row as weight * own + (1 - weight) * partner's, rounded half to even: uint8 (N, H, W, 3), a new array.
 
     Exact, because weights are multiples of 1/256: sums of products are whole 256ths and fit uint16.
     """
@@ -114,7 +114,7 @@ def blend(images: NDArray[np.uint8], draw: Draw) -> NDArray[np.uint8]:
         np.multiply(images[row], own, out=total, dtype=np.uint16)
         np.multiply(images[partner], np.uint16(STEPS) - own, out=odd, dtype=np.uint16)
         total += odd
-        # half to even: 127 rounds a half down, and 128, where the whole part is odd, up
+        # half to even: adding 127 rounds a half down, and 128, for an odd whole part, up
         np.right_shift(total, 8, out=odd)
         odd &= 1
         odd += 127
@@ -124,7 +124,7 @@ def blend(images: NDArray[np.uint8], draw: Draw) -> NDArray[np.uint8]:
 
 
 def paste(arrays: NDArray[_Integer], draw: Draw) -> NDArray[_Integer]:
-    """Each row with its partner's pixels in its box: (N, H, W) or (N, H, W, 3), a new array."""
+    """Replace each row's box by its partner's pixels: (N, H, W) or (N, H, W, 3), a new array."""
     out = arrays.copy()
     for row, partner in enumerate(draw.partners):
         if (box := draw.box(row)) is not None:
@@ -134,7 +134,7 @@ def paste(arrays: NDArray[_Integer], draw: Draw) -> NDArray[_Integer]:
 
 
 ROOM: Final = "mix"
-"""What problems are placed below: the option of a stream that holds the document."""
+"""Option of a stream that holds the document; locations of problems begin with it."""
 
 MIXUP: Final = "MixUp"
 CUTMIX: Final = "CutMix"
@@ -142,7 +142,7 @@ CUTMIX: Final = "CutMix"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to mix. Weights are draws of Beta(alpha, alpha): one for a ``batch`` or each ``row``, as ``per`` says."""
+    """One way to mix. Weights are from Beta(alpha, alpha): one for a ``batch`` or each ``row``, as ``per`` says."""
 
     name: str
     alpha: float
@@ -153,7 +153,7 @@ class Method:
         return {self.name: {"alpha": self.alpha, "per": self.per, "p": self.p}}
 
     def draw(self, chance: np.random.Generator, num_rows: int, height: int, width: int) -> Draw:
-        """What chance gives a batch of this size."""
+        """Draw the weights and boxes for a batch of this size."""
         by_row = self.per == "row"
         if self.name == MIXUP:
             return mixup(chance, self.alpha, num_rows, by_row=by_row)
@@ -162,9 +162,9 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How the batches of a stream are mixed: by one method, or by one of several (``one_of``) with weights ``p``.
+    """Mixing of a stream's batches: by one method, or by one of several (``one_of``) with weights ``p``.
 
-    ``p`` is the probability that a batch is mixed. Picklable; ``parse_mix`` makes it.
+    ``p`` is the probability that a batch is mixed. Picklable; made by ``parse_mix``.
     """
 
     methods: tuple[Method, ...]
@@ -178,7 +178,7 @@ class Mix:
         return {"OneOf": {"p": self.p, "transforms": [method.canonical() for method in self.methods]}}
 
     def check(self, targets: frozenset[str], image_shapes: Sequence[tuple[int, int, int] | None]) -> None:
-        """Raise PipelineError where this cannot hold for a stream with these targets, and these shapes of its views."""
+        """Raise PipelineError if a stream with these targets, and these shapes of its views, cannot be mixed."""
         problem = self.problem(targets, image_shapes[0])
         if len(image_shapes) > 1:
             problem = "a stream of several views cannot be mixed; leave out `mix`, or take one view"
@@ -186,11 +186,11 @@ class Mix:
             raise PipelineError([Problem((ROOM,), problem)])
 
     def problem(self, targets: frozenset[str], image_shape: tuple[int, int, int] | None) -> str | None:
-        """Why this cannot hold for samples with these targets (``Sample``'s fields) and shape; None where it can."""
+        """Return why samples with these targets (``Sample``'s fields) and shape cannot be mixed, or None."""
         names = " and ".join(dict.fromkeys(method.name for method in self.methods))
         if image_shape is None:
             return (
-                f"{names} mixes images of one size, and this pipeline leaves them sizes of their own; "
+                f"{names} mixes images of one size, and the images of this pipeline differ in size; "
                 "end it with Resize, RandomCrop or RandomResizedCrop"
             )
         if "mask" in targets and any(method.name == MIXUP for method in self.methods):
@@ -201,7 +201,7 @@ class Mix:
         return None
 
     def targets(self, targets: frozenset[str]) -> frozenset[str]:
-        """Which targets the mixed rows of a dataset with these have: ``labels`` where there are classes."""
+        """Return the targets of mixed rows, given the dataset's: ``labels`` is added if there are classes."""
         return targets | ({"labels"} if "label" in targets else frozenset())
 
     def apply(
@@ -215,10 +215,10 @@ class Mix:
         boxes: BoxRules,
         keypoints: KeypointRules,
     ) -> Batch:
-        """Mix a whole batch (never a rank's slice of it): a new one, the given one is left as it is.
+        """Mix a whole batch (never a rank's slice of it) into a new one.
 
-        ``label_weights`` are there where the batch has classes, mixed or not. ``boxes`` and ``keypoints`` are the
-        pipeline's rules. CallError where images have sizes of their own.
+        If the batch has classes, the result has ``label_weights``, mixed or not. ``boxes`` and ``keypoints`` are the
+        pipeline's rules. Raises CallError if the images differ in size.
         """
         images = batch.images
         if not isinstance(images, np.ndarray):
@@ -256,7 +256,7 @@ class Mix:
 
 
 def _label_weights(batch: Batch, num_classes: int) -> NDArray[np.float32] | None:
-    """A weight for each class; where rows have one class, 1 for it, and of a row without a class nothing."""
+    """Return a weight for each class: 1 for the class of a row, and all 0 for a row without one."""
     if batch.label_weights is not None or batch.labels is None:
         return batch.label_weights
     weights = np.zeros((len(batch), num_classes), np.float32)
@@ -268,7 +268,7 @@ def _label_weights(batch: Batch, num_classes: int) -> NDArray[np.float32] | None
 def _objects(
     rows: Sequence[objects.Objects], row: int, draw: Draw, boxes: BoxRules, keypoints: KeypointRules
 ) -> objects.Objects:
-    """One row's objects after mixing. An image of which nothing is seen brings none."""
+    """Join one row's objects with its partner's. An image of weight 0 adds none."""
     own, other, weight = rows[row], rows[int(draw.partners[row])], float(draw.weights[row])
     box = draw.box(row)
     if weight == 1:
@@ -281,19 +281,19 @@ def _objects(
 
 
 def _provenance(batch: Batch, name: str, draw: Draw) -> Sequence[Provenance]:
-    found: list[Provenance] = []
+    updated: list[Provenance] = []
     for row, provenance in enumerate(batch.provenance):
         weight, partner = float(draw.weights[row]), int(draw.partners[row])
         mixed = Mixed(name, weight, batch.keys[partner], int(batch.positions[partner]), draw.box(row))
-        found.append(replace(provenance, mixed=None if weight == 1 else mixed))
-    return found
+        updated.append(replace(provenance, mixed=None if weight == 1 else mixed))
+    return updated
 
 
 ONE_OF: Final = "OneOf"
 _PARAMS: Final[Mapping[str, Schema]] = {
     "alpha": schema.number(0, 1000, "weights are draws of Beta(alpha, alpha): below 1 mostly near 0 or 1", above=True),
-    "per": schema.choice({"batch": "one weight for all rows", "row": "each row its own"}, "what a weight is drawn for"),
-    "p": schema.number(0, 1, "probability that a batch is mixed; among others its weight"),
+    "per": schema.choice({"batch": "one weight for all rows", "row": "one weight for each row"}, "scope of a weight"),
+    "p": schema.number(0, 1, "probability that a batch is mixed; inside OneOf, the method's weight"),
 }
 _HELP: Final = {
     MIXUP: "blends each image with another row's, and their classes with the same weight",
@@ -301,7 +301,7 @@ _HELP: Final = {
     ONE_OF: "one of several for each batch",
 }
 MAX_METHODS: Final = 16
-"""Of one ``OneOf``; recipes have two."""
+"""Limit of methods in one ``OneOf``; recipes have two."""
 
 _DEFAULTS: Final[Mapping[str, Mapping[str, JSON]]] = {
     MIXUP: {"alpha": 0.8, "per": "batch", "p": 1.0},
@@ -311,10 +311,10 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, JSON]]] = {
 
 
 def json_schema() -> Schema:
-    """The JSON Schema (2020-12) of what ``parse_mix`` reads."""
+    """Return the JSON Schema (2020-12) of documents for ``parse_mix``."""
     params = {name: _described(name) for name in (MIXUP, CUTMIX)}
     methods = [{"enum": list(params), "title": "with all defaults"}, *(_named(name, params[name]) for name in params)]
-    children = schema.array({"anyOf": methods}, 1, MAX_METHODS, "the ways of which one is taken; their p are weights")
+    children = schema.array({"anyOf": methods}, 1, MAX_METHODS, "methods to choose from; their p are weights")
     one_of = _described(ONE_OF)
     one_of["properties"] |= {CHILDREN: children}
     one_of["required"] = [CHILDREN]
@@ -338,7 +338,7 @@ def _described(name: str) -> Schema:
 
 
 def parse_mix(value: object) -> Mix:
-    """Read a document or its plain values; raises PipelineError with every problem in it, placed below ``mix``."""
+    """Read a document or its plain values. Raises PipelineError with every problem in it, located below ``mix``."""
     document = value if isinstance(value, Document) else from_value(value, lenient=True)
     if not document.problems and not isinstance(document.root, str | Mapping):
         msg = f"`{ROOM}` is a name or a mapping like {{{MIXUP}: {{alpha: 0.8}}}}, not {step_list.kind(document.root)}"
@@ -356,7 +356,7 @@ def parse_mix(value: object) -> Mix:
 
 
 class _Reader:
-    """Turns steps into methods and collects what is wrong with them; places of steps begin with the 0 of a list."""
+    """Parser of steps into methods that collects problems; locations of steps begin with the 0 of a list."""
 
     def __init__(self, document: Document) -> None:
         self.problems: list[Problem] = []
@@ -364,7 +364,7 @@ class _Reader:
 
     def mix(self, step: Step) -> Mix | None:
         if step.name != ONE_OF:
-            method = self._method(step, f"there are {MIXUP}, {CUTMIX} and {ONE_OF}, which chooses among them")
+            method = self._method(step, f"write {MIXUP}, {CUTMIX} or {ONE_OF}, which chooses among them")
             return None if method is None else Mix((method,), method.p)
         params = self._params(step)
         if not step.children:
@@ -372,22 +372,22 @@ class _Reader:
             self._note((*step.params_loc, CHILDREN), msg)
             return None
         if len(step.children) > MAX_METHODS:
-            msg = f"there are {len(step.children)}, the limit is {MAX_METHODS} (MAX_METHODS); leave some out"
+            msg = f"it has {len(step.children)} methods, the limit is {MAX_METHODS} (MAX_METHODS); leave some out"
             self._note((*step.params_loc, CHILDREN), msg)
             return None
-        found = [self._method(child, f"in a {ONE_OF} there may be {MIXUP} and {CUTMIX}") for child in step.children]
-        methods = tuple(method for method in found if method is not None)
+        parsed = [self._method(child, f"in a {ONE_OF} write {MIXUP} or {CUTMIX}") for child in step.children]
+        methods = tuple(method for method in parsed if method is not None)
         if params is None or len(methods) < len(step.children):
             return None
         if not any(method.p for method in methods):
-            self._note((*step.params_loc, CHILDREN), "all weights are 0: the `p` of each is its weight; raise one")
+            self._note((*step.params_loc, CHILDREN), "all weights are 0: `p` is a method's weight; raise one")
             return None
         return Mix(methods, params["p"], one_of=True)
 
     def _method(self, step: Step, remedy: str) -> Method | None:
         if step.name not in {MIXUP, CUTMIX}:
             if not (hint := did_you_mean(step.name, {MIXUP, CUTMIX, ONE_OF} - {step.name})):
-                hint = f"; {remedy}; what is done to single images belongs to the pipeline"
+                hint = f"; {remedy}; transforms of single images belong in the pipeline"
             self._note(step.loc, f"`{abridged(step.name)}` does not mix the rows of a batch{hint}")
             return None
         if step.children is not None:

@@ -1,1 +1,1 @@
-"""From uint8 pixels to the floats a network eats: the ``normalize:`` section, its methods, and their way back."""
+"""Normalisation of uint8 pixels to floats: the ``normalize:`` section, its methods, and their inverses."""

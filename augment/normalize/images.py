@@ -1,4 +1,4 @@
-"""Images of a user or a stream, normalised and back, by a section instead of a method."""
+"""Normalisation of a user's or a stream's images, and its inverse, by a section instead of a method."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,41 +17,41 @@ from augment.validation import JSON
 def normalize_images(
     images: Any, normalize: Mapping[str, Any] | None = None, *, dtype: str = "float32", layout: str = "NHWC"
 ) -> Any:
-    """Floats of images: uint8 (..., H, W, 3), or a list of such; new arrays.
+    """Normalise images, uint8 (..., H, W, 3), or a list of them, to floats in new arrays.
 
-    ``normalize`` is a section as a pipeline has it, by default ``{"method": "min_max"}``; ``dtype`` is float32, float16
-    or uint8 (which is only laid out), ``layout`` NHWC or NCHW. Raises PipelineError where the section is wrong,
+    ``normalize`` is a section as in a pipeline, by default ``{"method": "min_max"}``; ``dtype`` is float32, float16 or
+    uint8 (which only changes the layout), ``layout`` NHWC or NCHW. Raises PipelineError for an invalid section,
     CallError for everything else.
     """
     return pixel_format.convert(images, _method(normalize), dtype, layout)
 
 
 def denormalise_images(images: Any, normalize: Mapping[str, Any] | None = None, *, layout: str = "NHWC") -> Any:
-    """Images to look at, uint8 (..., H, W, 3), of what ``normalize_images`` gave with the same section.
+    """Return images to look at, uint8 (..., H, W, 3), from the result of ``normalize_images`` with the same section.
 
-    Where the float follows from the value alone that is the very image; of ``statistics: image`` and ``input:
-    image`` it is a stretch for display, since the floats no longer say how bright the image was.
+    If each float depends on the value alone, this restores the image exactly. For ``statistics: image`` and ``input:
+    image`` it is a stretch for display, since the floats do not hold the image's brightness.
     """
     return pixel_format.denormalise(images, _method(normalize), layout)
 
 
 def seen(image: NDArray[np.uint8], normalize: Mapping[str, Any] | None) -> NDArray[np.uint8]:
-    """An image uint8 (H, W, 3) as it looks when its floats are made pixels again: the same where nothing is lost."""
+    """Return an image, uint8 (H, W, 3), as it looks after normalisation and back: the same if nothing is lost."""
     method = _method(normalize)
     if method is None or isinstance(method, ByDataset):
         return image
-    made: NDArray[np.uint8] = pixel_format.denormalise(method.apply(image), method)
-    return made
+    shown: NDArray[np.uint8] = pixel_format.denormalise(method.apply(image), method)
+    return shown
 
 
 def normalize(
     images: Any, normalization: Mapping[str, JSON] | None, form: PixelFormat, layout: str | None = None
 ) -> Any:
-    """Float32 of a stream's images: uint8 NumPy arrays or tensors of PyTorch, TensorFlow or JAX, or a list of such.
+    """Normalise a stream's images to float32: uint8 arrays of NumPy, tensors of PyTorch, TensorFlow or JAX, or a list.
 
-    The result is of the kind, the layout and the device of what is given. ``layout`` is NHWC or NCHW; by default it is
-    found by the axis that has three channels, and is the stream's if both have. CallError where the stream has floats
-    or no section says how.
+    The result has the kind, the layout and the device of its argument. ``layout`` is NHWC or NCHW; by default it is
+    found by the axis that has three channels, and is the stream's if both have. Raises CallError for a stream of floats
+    or a missing section.
     """
     if form.is_float:
         raise CallError(
@@ -64,7 +64,7 @@ def normalize(
 
 
 def denormalise(images: Any, normalization: Mapping[str, JSON] | None, form: PixelFormat) -> Any:
-    """Images to look at, uint8 NumPy (..., H, W, 3): of arrays or tensors of either layout, or of a list of such."""
+    """Return images to look at, uint8 NumPy (..., H, W, 3), from arrays or tensors of either layout, or a list."""
     if isinstance(images, list | tuple):
         return [denormalise(image, normalization, form) for image in images]
     array = as_array(images)

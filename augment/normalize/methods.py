@@ -1,13 +1,13 @@
-"""Methods of normalisation: pixels in, floats out, and the way back for people to look at.
+"""Methods of normalisation: from pixels to floats, and back for people to look at.
 
-Samples stay uint8 on their way; normalisation is arithmetic on a finished batch, done by whoever needs floats. There
-are 256 values in a channel, so every method is a table of 256 floats for each channel: one table for all images
-(``ByValue``), or one that an image's own pixels decide (``ByImage``). Tables are computed in float64 and rounded
-once; ``look_up`` writes straight into the type and layout of the result. No method looks beyond one image, so that
-nothing depends on batches, workers or an order. ``ByDataset`` takes its numbers from the split that is read, once a
+Samples stay uint8 to the end; normalisation is arithmetic on a finished batch, for callers that need floats. A
+channel has 256 values, so every method is a table of 256 floats for each channel: one table for all images
+(``ByValue``), or one computed from each image's pixels (``ByImage``). Tables are computed in float64 and rounded
+once; ``look_up`` writes straight into the type and layout of the result. No method looks beyond one image, so
+nothing depends on batches, workers or an order. ``ByDataset`` takes its numbers from the split that is read, when a
 stream is declared.
 
-Min-max: one range of values becomes another, in proportion.
+Min-max: map one range of values linearly to another.
 
     y = low + (high - low) · (x - a) / (b - a)
 
@@ -24,9 +24,9 @@ Log and gamma: curves from black to white that spread the dark values, or the br
 
 The log transformation s = c · log(1 + r) and the power law s = c · r^gamma of R. C. Gonzalez and R. E. Woods (Digital
 Image Processing, section 3.2), with c such that white stays white. ``gain: 255`` is r = x, ``gain: 1`` scikit-image's
-``adjust_log``. ``gamma: 2.2`` undoes about the coding of a display and so gives light; 1/2.2 lifts the shadows.
+``adjust_log``. ``gamma: 2.2`` roughly undoes the coding of a display and gives linear light; 1/2.2 lifts the shadows.
 
-Standard score: how many deviations a value is from the mean.
+Standard score: the distance of a value from the mean, in standard deviations.
 
     y = (x / max_pixel_value - mean) / std        for each channel, with fixed numbers
     y = (x - mean) / (std + epsilon)              with each image's own, or each channel's; cut to ±limit if given
@@ -34,9 +34,9 @@ Standard score: how many deviations a value is from the mean.
 The fixed form is torchvision's ``Normalize`` after ``ToTensor``. An image's own is TensorFlow's
 ``per_image_standardization`` (which keeps std above 1/sqrt(number of values): no image of more than one value is
 below that), and with ``epsilon: 0.0001, limit: 20`` Albumentations' ``image`` and ``image_per_channel``. Deviations are
-those of all values, divided by their number.
+population deviations: divided by the number of values.
 
-Tanh and arctan: a standard score whose tails are bent to a finite range, so that no outlier reaches far.
+Tanh and arctan: a standard score squashed to a finite range, so that outliers have a bounded effect.
 
     z = (x / 255 - mean) / std                         for each channel
     tanh      y = low + (high - low) · (tanh z + 1) / 2
@@ -64,17 +64,14 @@ from augment.normalize.parameters import DATASET, IMAGE, IMAGE_CHANNELS, LARGEST
 from augment.validation import JSON
 
 Table: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[Any]]
-"""From the pixels (H, W, 3) of one image to its table (3, 256), in the type that is wanted."""
+"""Function from the pixels (H, W, 3) of one image to its table (3, 256), in the requested type."""
 
 _PIXELS_AT_ONCE: Final = 1 << 16
-"""NumPy takes indices of eight bytes: so many of them stay in a processor's cache."""
+"""NumPy uses indices of eight bytes; this many fit a processor's cache."""
 
 
 def look_up(images: NDArray[np.uint8], table: Table, dtype: np.dtype[Any], *, first: bool) -> NDArray[Any]:
-    """Map uint8 (..., H, W, 3): (..., 3, H, W) where ``first`` says that channels come first, else of the same shape.
-
-    A new array, contiguous in the order of its axes.
-    """
+    """Map uint8 (..., H, W, 3) to a new contiguous array of the same shape, or (..., 3, H, W) if ``first`` is True."""
     check_images(images)
     *outer, height, width, _ = images.shape
     shape = (*outer, 3, height, width) if first else images.shape
@@ -100,7 +97,7 @@ def look_up(images: NDArray[np.uint8], table: Table, dtype: np.dtype[Any], *, fi
 def check_images(images: NDArray[Any]) -> None:
     """Raise CallError unless these are images."""
     if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
-        raise CallError(f"images are uint8 (..., H, W, 3), not {images.dtype} {images.shape}; give them as they come")
+        raise CallError(f"images are uint8 (..., H, W, 3), not {images.dtype} {images.shape}; give uint8 RGB images")
 
 
 TOP: Final = LEVELS - 1
@@ -109,29 +106,29 @@ TOP: Final = LEVELS - 1
 _VALUES: Final = np.arange(LEVELS, dtype=np.float64)
 
 GREY: Final = 128
-"""What an image of one value is shown as where only its contrast is known."""
+"""Value for an image of one value if only its contrast is known."""
 
 
 class Normalization(ABC):
-    """How uint8 pixels become floats: a dataclass of a section's parameters, in their canonical order.
+    """Method of normalisation for uint8 pixels: a dataclass of a section's parameters, in their canonical order.
 
-    Two are equal where their canonical sections are.
+    Two are equal if their canonical sections are.
     """
 
     METHOD: ClassVar[str]
 
     def canonical(self) -> dict[str, JSON]:
-        """The section with everything filled in; ``section.parse`` reads it back to an equal value."""
+        """Return the section with all defaults filled in; ``section.parse`` reads it back to an equal value."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]  # it is one
         return {"method": self.METHOD} | {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     @abstractmethod
     def table(self, image: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """What the 256 values of each channel become in an image of these pixels (H, W, 3): (3, 256)."""
+        """Return the floats of the 256 values of each channel for an image (H, W, 3): (3, 256)."""
 
     @abstractmethod
     def denormalise(self, image: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """Pixels to look at: uint8 (H, W, 3) of the floats (H, W, 3) of one image, a new array."""
+        """Return pixels to look at, uint8 (H, W, 3), from the floats (H, W, 3) of one image; a new array."""
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Normalise uint8 (..., H, W, 3): float32 of the same shape, a new array."""
@@ -140,45 +137,45 @@ class Normalization(ABC):
 
 
 class ByValue(Normalization):
-    """A method whose float follows from the value and the channel alone. Hashable.
+    """Method whose float depends on the value and the channel alone. Hashable.
 
-    ``denormalise`` gives for each float the value whose float is nearest, of two as near the lower one. Floats that
-    ``apply`` gave come back exactly where ``is_distinct`` says so for their type; for float32 that is always so,
-    because ``section.parse`` refuses what is not, unless a section asks to clip. NaN becomes 0.
+    ``denormalise`` returns the value whose float is nearest, the lower one of two at the same distance. Floats from
+    ``apply`` come back exactly if ``is_distinct`` is True for their type. For float32 it always is, because
+    ``section.parse`` refuses other sections, unless a section asks to clip. NaN becomes 0.
     """
 
     @abstractmethod
     def floats(self) -> NDArray[np.float64]:
-        """What the 256 values of each channel become: (3, 256), growing with the value."""
+        """Return the floats of the 256 values of each channel, increasing with the value: (3, 256)."""
 
     def table(self, image: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:  # noqa: ARG002 - one for all
         return _rounded(self, dtype)
 
     def is_distinct(self, dtype: Any = np.float32) -> bool:
-        """Whether no two values of a channel become one float of this type, and none infinity."""
+        """Return True if the values of a channel become different floats of this type, none infinite."""
         table = _rounded(self, np.dtype(dtype)).astype(np.float64)
         return bool(np.isfinite(table).all() and (np.diff(table) > 0).all())
 
     def denormalise(self, image: NDArray[np.floating]) -> NDArray[np.uint8]:
         table = _rounded(self, image.dtype).astype(np.float64)
         middles = (table[:, :-1] + table[:, 1:]) / 2
-        made = np.empty(image.shape, np.uint8)
+        pixels = np.empty(image.shape, np.uint8)
         for channel in range(3):
-            made[..., channel] = np.searchsorted(middles[channel], image[..., channel].astype(np.float64))
-        made[np.isnan(image)] = 0
-        return made
+            pixels[..., channel] = np.searchsorted(middles[channel], image[..., channel].astype(np.float64))
+        pixels[np.isnan(image)] = 0
+        return pixels
 
 
 class ByImage(Normalization):
-    """A method that looks at each image first, so that its floats do not say what the image was.
+    """Method that depends on each image's pixels, so that its floats do not determine the image.
 
-    ``denormalise`` stretches what is there for display: the least float of the image becomes 0, the greatest 255, all
-    between in proportion; an image of one value becomes grey. NaN becomes 0.
+    ``denormalise`` stretches the floats for display: the least of the image becomes 0, the greatest 255, linearly
+    between; an image of one value becomes grey. NaN becomes 0.
     """
 
     @abstractmethod
     def floats(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """What the 256 values of each channel become in this image: (3, 256)."""
+        """Return the floats of the 256 values of each channel for this image: (3, 256)."""
 
     def table(self, image: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
         return self.floats(image).astype(dtype)
@@ -203,13 +200,13 @@ def _rounded(method: ByValue, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _spread(output: tuple[float, float], shares: ArrayLike) -> NDArray[np.float64]:
-    """From 0 to the low end and from 1 to the high end of ``output``, in proportion."""
+    """Map 0 to the low end and 1 to the high end of ``output``, linearly."""
     low, high = output
     return low + (high - low) * np.asarray(shares)
 
 
 FORMAT: Final = "format"
-"""The input range that uint8 images have: 0 to 255."""
+"""Input range of uint8 images: 0 to 255."""
 
 _BLACK_TO_WHITE: Final = (0.0, float(TOP))
 _UNIT: Final = (0.0, 1.0)
@@ -217,7 +214,7 @@ _UNIT: Final = (0.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class MinMax(ByValue):
-    """From a fixed range. Values outside it lie outside ``output`` likewise; ``clip`` makes them its ends."""
+    """Min-max from a fixed range. Values outside it also exceed ``output``, unless ``clip`` limits them to its ends."""
 
     METHOD = "min_max"
 
@@ -238,20 +235,20 @@ class MinMax(ByValue):
             ends = params.interval("input", _BLACK_TO_WHITE)
         clip = params.flag("clip", default=False)
         is_within = ends[0] <= 0 and ends[1] >= TOP
-        return MinMax(ends, output, clip and not is_within)  # where nothing lies outside, clipping is no difference
+        return MinMax(ends, output, clip and not is_within)  # if all values are inside, clipping changes nothing
 
     def floats(self) -> NDArray[np.float64]:
         return np.tile(_scaled(self.input, self.output, clip=self.clip), (3, 1))
 
     def denormalise(self, image: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """What was clipped comes back as the value of the input range that is nearest to it."""
+        """Return the nearest value of the input range for floats that were clipped."""
         shown = ByValue.denormalise(self, image)
         return shown.clip(max(0, math.ceil(self.input[0])), min(TOP, math.floor(self.input[1]))) if self.clip else shown
 
 
 @dataclass(frozen=True, slots=True)
 class ImageMinMax(ByImage):
-    """From each image's own range, or each channel's. What has one value only becomes the low end of ``output``."""
+    """Min-max from each image's own range, or each channel's. A single value becomes the low end of ``output``."""
 
     METHOD = MinMax.METHOD
 
@@ -277,12 +274,12 @@ def _scaled(ends: tuple[float, float], output: tuple[float, float], *, clip: boo
 
 _GAIN: Final = (float(TOP), 1e-6, LARGEST)
 _GAMMA: Final = (2.2, 1e-3, 100.0)
-"""The default and the bounds: beyond them a float32 cannot tell 256 values apart."""
+"""Default and bounds: beyond them a float32 cannot distinguish 256 values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Log(ByValue):
-    """The larger ``gain``, the more of the range is given to the dark values."""
+    """Logarithm: the larger ``gain``, the more of the range is given to the dark values."""
 
     METHOD = "log"
 
@@ -301,7 +298,7 @@ class Log(ByValue):
 
 @dataclass(frozen=True, slots=True)
 class Gamma(ByValue):
-    """Above 1 more of the range is given to the bright values, below 1 to the dark ones."""
+    """Gamma curve: above 1 it gives more of the range to the bright values, below 1 to the dark ones."""
 
     METHOD = "gamma"
 
@@ -319,7 +316,7 @@ class Gamma(ByValue):
 
 @dataclass(frozen=True, slots=True)
 class ByDataset(Normalization):
-    """The rest of the section, without ``mean`` and ``std``. It has a canonical form and no floats."""
+    """Section without its ``mean`` and ``std``. It has a canonical form but no floats."""
 
     rest: Mapping[str, JSON]
 
@@ -335,7 +332,7 @@ class ByDataset(Normalization):
 
 def _unknown() -> CallError:
     return CallError(
-        f"`statistics: {DATASET}` has no numbers without a dataset: take the section of a stream (its document has "
+        f"`statistics: {DATASET}` has no numbers without a dataset: use the section of a stream (its document has "
         "them), or write the mean and std that `augment stats` prints"
     )
 
@@ -345,7 +342,7 @@ _IMAGENET: Final = NAMED["imagenet"]
 
 @dataclass(frozen=True, slots=True)
 class Standard(ByValue):
-    """With fixed numbers; by default those of ImageNet."""
+    """Standard score with fixed numbers, by default those of ImageNet."""
 
     METHOD = "standard"
 
@@ -355,19 +352,19 @@ class Standard(ByValue):
 
     @classmethod
     def read(cls, params: Reader) -> Normalization:
-        found = params.statistics(_IMAGENET.mean, _IMAGENET.std, (DATASET, IMAGE, IMAGE_CHANNELS))
-        if isinstance(found, str):
-            params.absent(("max_pixel_value",), f"statistics: {found}")
-            if found == DATASET:
+        numbers = params.statistics(_IMAGENET.mean, _IMAGENET.std, (DATASET, IMAGE, IMAGE_CHANNELS))
+        if isinstance(numbers, str):
+            params.absent(("max_pixel_value",), f"statistics: {numbers}")
+            if numbers == DATASET:
                 return ByDataset({"method": cls.METHOD})
             epsilon = params.number("epsilon", 0.0, 0.0, LARGEST)
             limit = params.number("limit", LARGEST, 0.0, LARGEST, above=True) if params.is_given("limit") else None
             params.allow("limit")
-            return ImageStandard(found, epsilon, limit)
-        if params.is_given("statistics"):  # they are of values in [0, 1]
+            return ImageStandard(numbers, epsilon, limit)
+        if params.is_given("statistics"):  # named numbers are for values in [0, 1]
             params.absent(("max_pixel_value",), "statistics")
         top = params.number("max_pixel_value", float(TOP), 0.0, LARGEST, above=True, hint="; 255 is usual")
-        return cls(*found, top)
+        return cls(*numbers, top)
 
     def floats(self) -> NDArray[np.float64]:
         values = _VALUES / self.max_pixel_value
@@ -376,7 +373,7 @@ class Standard(ByValue):
 
 @dataclass(frozen=True, slots=True)
 class ImageStandard(ByImage):
-    """With each image's own numbers, or each channel's. An image, or channel, of one value becomes 0."""
+    """Standard score with each image's own numbers, or each channel's. A single value becomes 0."""
 
     METHOD = Standard.METHOD
 
@@ -389,8 +386,8 @@ class ImageStandard(ByImage):
         if self.statistics == IMAGE:
             counts = np.tile(counts.sum(axis=0), (3, 1))
         known = [histogram.mean_and_std(each) for each in counts]
-        made = np.stack([(_VALUES - mean) / (std + self.epsilon or np.inf) for mean, std in known])
-        return made if self.limit is None else made.clip(-self.limit, self.limit)
+        floats = np.stack([(_VALUES - mean) / (std + self.epsilon or np.inf) for mean, std in known])
+        return floats if self.limit is None else floats.clip(-self.limit, self.limit)
 
 
 _HALF: Final = (0.5, 0.5, 0.5)
@@ -399,7 +396,7 @@ _AROUND_0: Final = (-1.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Squash(ByValue):
-    """Without numbers of their own black is z = -1 and white z = 1."""
+    """Bounded standard score. By default black is z = -1 and white z = 1."""
 
     mean: Channels = _HALF
     std: Channels = _HALF
@@ -408,15 +405,15 @@ class Squash(ByValue):
     @classmethod
     def read(cls, params: Reader) -> Normalization:
         output = params.interval("output", _AROUND_0)
-        found = params.statistics(_HALF, _HALF)
-        if isinstance(found, str):
+        numbers = params.statistics(_HALF, _HALF)
+        if isinstance(numbers, str):
             return ByDataset({"method": cls.METHOD, "output": list(output)})
-        return cls(*found, output)
+        return cls(*numbers, output)
 
     @staticmethod
     @abstractmethod
     def bend(z: float) -> float:
-        """From -1 to 1; not NumPy's functions, whose last bit depends on the processor."""
+        """Map z to -1 to 1. NumPy's functions are not used, because their last bit depends on the processor."""
 
     def floats(self) -> NDArray[np.float64]:
         shares = [

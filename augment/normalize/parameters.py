@@ -1,7 +1,7 @@
-"""Parameters of a ``normalize:`` section, read one by one with every problem kept, and the named statistics.
+"""Parameters of a ``normalize:`` section, read with all problems collected, and the named statistics.
 
 Named means and deviations are of red, green and blue, of values in [0, 1], over all pixels of a dataset. They are
-copied from their sources, not derived: who trains from published weights needs the numbers of that training.
+copied from their sources, not computed: training from published weights needs the numbers of that training.
 """
 
 import math
@@ -19,16 +19,16 @@ T = TypeVar("T")
 Channels: TypeAlias = tuple[float, float, float]
 
 DATASET: Final = "dataset"
-"""Of the split that is trained on: numbers that are known once a stream is declared."""
+"""Statistics of the split that is trained on, known when a stream is declared."""
 IMAGE: Final = "image"
-"""Of each image, all channels together."""
+"""Statistics of each image, all channels together."""
 IMAGE_CHANNELS: Final = "image_channels"
-"""Of each channel of each image."""
+"""Statistics of each channel of each image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """The numbers and where they stand."""
+    """Mean and standard deviation, with their source."""
 
     mean: Channels
     std: Channels
@@ -78,22 +78,22 @@ NAMED: Final[Mapping[str, Statistics]] = MappingProxyType(
 
 
 LARGEST: Final = 65_535.0
-"""The greatest number in a section: white of 16 bits, beyond which nobody counts."""
+"""Greatest number in a section: the white of 16 bits."""
 SMALLEST_STD: Final = 1e-6
 
 
 def problem(msg: str, *place: str) -> Problem:
-    """A problem at a place below ``normalize``."""
+    """Make a problem located below ``normalize``."""
     return Problem(("normalize", *place), msg)
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in backticks."""
+    """Join names in backticks."""
     return ", ".join(f"`{name}`" for name in names)
 
 
 class Reader:
-    """The parameters of one section. A value that is wrong is noted, and the default taken in its place."""
+    """Reader of one section's parameters. It notes an invalid value and uses the default instead."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self._params = params
@@ -101,40 +101,40 @@ class Reader:
         self._problems: list[Problem] = []
 
     def wrong(self, msg: str, name: str) -> None:
-        """Note what is wrong with a parameter."""
+        """Note a problem with a parameter."""
         self._problems.append(problem(msg, name))
 
     def close(self) -> None:
-        """Raise PipelineError with all that was wrong, parameters that nobody asked for among it."""
+        """Raise PipelineError with all problems, including unknown parameters."""
         for name in self._params:
             if name not in self._known:
-                hint = did_you_mean(str(name), self._known) or f"; there are {listed(self._known)}"
+                hint = did_you_mean(str(name), self._known) or f"; use {listed(self._known)}"
                 self.wrong(f"`{abridged(str(name))}` is unknown here{hint}", str(name))
         if self._problems:
             raise PipelineError(self._problems)
 
     def allow(self, name: str) -> None:
-        """A parameter that is not read may be there, being null."""
+        """Accept a parameter that is null and therefore not read."""
         self._known.append(name)
 
-    def absent(self, names: Sequence[str], beside: str) -> None:
-        """Note each of these parameters that is there, although it means nothing beside what is."""
+    def absent(self, names: Sequence[str], other: str) -> None:
+        """Note a problem for each of these parameters that is given although it has no effect with ``other``."""
         for name in names:
             self._known.append(name)
             if name in self._params:
-                self.wrong(f"`{name}` means nothing beside `{beside}`; leave one of them out", name)
+                self.wrong(f"`{name}` has no effect with `{other}`; leave one of them out", name)
 
     def number(
         self, name: str, default: float, low: float, high: float, *, above: bool = False, hint: str = ""
     ) -> float:
-        """A number in [low, high], or in (low, high] where it must lie ``above``."""
+        """Read a number in [low, high], or in (low, high] if ``above`` is True."""
         value, opening = self._take(name, default), "(" if above else "["
         if _is_number(value) and (low < value if above else low <= value) and value <= high:
             return float(value)
         return self._refuse(name, value, f"a number in {opening}{low:g}, {high:g}]{hint}", default)
 
     def channels(self, name: str, default: Channels, low: float) -> Channels:
-        """Three numbers from ``low``, one for each channel; one stands for three."""
+        """Read three numbers of at least ``low``, one for each channel, or one number for all."""
         value = self._take(name, default)
         numbers = [value] * 3 if _is_number(value) else value
         if _is_numbers(numbers, 3) and all(low <= number <= LARGEST for number in numbers):
@@ -143,14 +143,14 @@ class Reader:
         return self._refuse(name, value, f"three numbers in [{low:g}, {LARGEST:g}], one for each channel", default)
 
     def interval(self, name: str, default: tuple[float, float]) -> tuple[float, float]:
-        """Two numbers, the lower first."""
+        """Read two numbers, the lower first."""
         value = self._take(name, default)
         if _is_numbers(value, 2) and -LARGEST <= value[0] < value[1] <= LARGEST:
             return float(value[0]), float(value[1])
         return self._refuse(name, value, f"two numbers in [{-LARGEST:g}, {LARGEST:g}], the lower first", default)
 
     def word(self, name: str, words: Sequence[str]) -> str | None:
-        """One of some words; None where there is none."""
+        """Read one of these words, or None if the parameter is missing."""
         value = self._take(name, None)
         if value is None or (isinstance(value, str) and value in words):
             return value
@@ -158,14 +158,14 @@ class Reader:
         return self._refuse(name, value, f"one of {listed(words)}{hint}", None)
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """True or false."""
+        """Read true or false."""
         value = self._take(name, default)
         return value if isinstance(value, bool) else self._refuse(name, value, "true or false", default)
 
     def statistics(
         self, mean: Channels, std: Channels, measured: Sequence[str] = (DATASET,)
     ) -> tuple[Channels, Channels] | str:
-        """Mean and deviation as named, or as ``mean`` and ``std`` say; or one of the words ``measured``."""
+        """Read mean and deviation, named or given as ``mean`` and ``std``, or return one of the words ``measured``."""
         word = self.word("statistics", (*NAMED, *measured))
         if word is None:
             return self.channels("mean", mean, -LARGEST), self.channels("std", std, SMALLEST_STD)
@@ -173,11 +173,11 @@ class Reader:
         return (NAMED[word].mean, NAMED[word].std) if word in NAMED else word
 
     def is_text(self, name: str) -> bool:
-        """Whether a parameter that may be of two kinds is a word."""
+        """Return True if a parameter is a text."""
         return isinstance(self._params.get(name), str)
 
     def is_given(self, name: str) -> bool:
-        """Whether a parameter is there and not null."""
+        """Return True if a parameter is given and not null."""
         return self._params.get(name) is not None
 
     def _refuse(self, name: str, value: object, expected: str, default: T) -> T:

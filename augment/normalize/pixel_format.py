@@ -20,7 +20,7 @@ LAYOUTS: Final = ("NHWC", "NCHW")
 
 @dataclass(frozen=True, slots=True)
 class PixelFormat:
-    """``dtype`` is one of ``DTYPES``, ``layout`` one of ``LAYOUTS``; CallError says what else it is."""
+    """Pixel format: ``dtype`` is one of ``DTYPES``, ``layout`` one of ``LAYOUTS``, else CallError is raised."""
 
     dtype: str = "uint8"
     layout: str = "NHWC"
@@ -46,17 +46,17 @@ class PixelFormat:
 
     @property
     def dim_names(self) -> tuple[str, str, str]:
-        """The names of one image's axes."""
+        """Names of an image's axes."""
         return ("C", "H", "W") if self.channels_first else ("H", "W", "C")
 
     def shape(self, image_shape: tuple[T, T, T]) -> tuple[T, T, T]:
-        """The shape that an image (H, W, 3) comes in."""
+        """Return the shape of an image (H, W, 3) in this layout."""
         height, width, channels = image_shape
         return (channels, height, width) if self.channels_first else image_shape
 
 
 PLAIN: Final = PixelFormat()
-"""Images as everything here makes them."""
+"""Format of images inside the engine."""
 
 
 def dtype_name(dtype: object) -> str:
@@ -83,9 +83,10 @@ def convert(
     dtype: str = "float32",
     layout: str = "NHWC",
 ) -> Any:
-    """Images uint8 (..., H, W, 3), or a list of such, in another type and layout: new arrays, without one between.
+    """Convert images, uint8 (..., H, W, 3), or a list of them, to another type and layout in new arrays.
 
-    Floats are rounded once from float64. Without a ``normalization`` they lie in [0, 1]; uint8 has none.
+    Floats are rounded once from float64. Without a ``normalization`` they are in [0, 1]; uint8 takes none. No
+    intermediate copy is made.
     """
     form = PixelFormat(dtype, layout)
     if isinstance(images, list | tuple):
@@ -99,9 +100,9 @@ def convert(
 
 
 def denormalise(images: Any, normalization: Normalization | None = None, layout: str = "NHWC") -> Any:
-    """Images to look at: uint8 (..., H, W, 3) of what ``convert`` gave, or a list of such; new arrays.
+    """Return images to look at: uint8 (..., H, W, 3) from the result of ``convert``, or a list of them; new arrays.
 
-    Each method says how exact that is. uint8 only gets its channels last.
+    Each method documents its exactness. For uint8 only the layout changes.
     """
     first = PixelFormat(layout=layout).channels_first
     if isinstance(images, list | tuple):
@@ -114,7 +115,7 @@ def denormalise(images: Any, normalization: Normalization | None = None, layout:
     if array.dtype == np.uint8:
         return np.array(last, order="C")
     method = normalization or MinMax()
-    made = np.empty(last.shape, np.uint8)
+    out = np.empty(last.shape, np.uint8)
     for place in np.ndindex(*last.shape[:-3]):
-        made[place] = method.denormalise(last[place])
-    return made
+        out[place] = method.denormalise(last[place])
+    return out

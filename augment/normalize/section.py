@@ -1,7 +1,7 @@
-"""The ``normalize:`` section: read with every problem found, written canonically, resolved for a view and a dataset.
+"""The ``normalize:`` section: its parser, its canonical form, and its numbers for a view and a dataset.
 
-The section is canonical: whatever was left out is filled in and names of statistics become numbers, so that two texts
-that mean the same have one form and a pipeline one digest.
+In the canonical form all defaults are filled in and names of statistics are numbers. Two texts with the same meaning
+therefore have one form, and the pipeline one digest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,28 +23,28 @@ METHODS: Final[Mapping[str, Callable[[Reader], Normalization]]] = MappingProxyTy
 
 
 def parse(section: Mapping[str, Any]) -> Normalization:
-    """Read a section; raises PipelineError with every problem in it, placed below ``normalize``."""
+    """Read a section. Raises PipelineError with every problem in it, located below ``normalize``."""
     method = section.get("method")
     if method is None:
         raise PipelineError([problem(f"`method` is missing; write one of {listed(METHODS)}")])
     if not isinstance(method, str) or method not in METHODS:
         hint = did_you_mean(method, METHODS) if isinstance(method, str) else ""
-        msg = f"{quoted(method, 100)} is not a method; there are {listed(METHODS)}{hint}"
+        msg = f"{quoted(method, 100)} is not a method; use {listed(METHODS)}{hint}"
         raise PipelineError([problem(msg, "method")])
     reader = Reader({key: value for key, value in section.items() if key != "method"})
-    found = METHODS[method](reader)
+    parsed = METHODS[method](reader)
     reader.close()
-    if isinstance(found, ByValue) and not (isinstance(found, MinMax) and found.clip) and not found.is_distinct():
+    if isinstance(parsed, ByValue) and not (isinstance(parsed, MinMax) and parsed.clip) and not parsed.is_distinct():
         msg = (
-            "two of the 256 values of a channel become one float32, or one becomes infinite: the numbers lie "
+            "two of the 256 values of a channel become one float32, or one becomes infinite: the numbers are "
             "too far from the range of the pixels, or too close together; compare them with the defaults"
         )
         raise PipelineError([problem(msg)])
-    return found
+    return parsed
 
 
 def parse_given(given: object) -> Normalization:
-    """As ``parse``, of a caller's argument; CallError where it is no section."""
+    """Read a caller's argument as ``parse`` does. Raises CallError if it is not a section."""
     if not isinstance(given, Mapping):
         like = "{'method': 'standard', 'statistics': 'imagenet'}"
         raise CallError(f"normalize is {validation.quoted(given)}; give a section such as {like}")
@@ -52,37 +52,37 @@ def parse_given(given: object) -> Normalization:
 
 
 def needs_dataset(section: Mapping[str, Any] | None) -> bool:
-    """Whether numbers of a dataset are missing in it."""
+    """Return True if the section needs the statistics of a dataset."""
     return section is not None and isinstance(parse(section), ByDataset)
 
 
 def resolve(section: Mapping[str, Any], mean: Channels, std: Channels) -> dict[str, JSON]:
-    """The canonical section with these numbers in the place of ``statistics: dataset``; any other stays as it is.
+    """Return the canonical section, with these numbers instead of ``statistics: dataset``.
 
-    Raises PipelineError where the numbers cannot be divided by: a channel has one value in the whole dataset.
+    Raises PipelineError if the numbers cannot be divided by, because a channel has one value in the whole dataset.
     """
-    found = parse(section)
-    if not isinstance(found, ByDataset):
-        return found.canonical()
-    return parse({**found.rest, "mean": list(mean), "std": list(std)}).canonical()
+    parsed = parse(section)
+    if not isinstance(parsed, ByDataset):
+        return parsed.canonical()
+    return parse({**parsed.rest, "mean": list(mean), "std": list(std)}).canonical()
 
 
 def check_dtype(method: Normalization, dtype: str) -> None:
-    """Raise PipelineError where a float of this type cannot be as large as the method's results."""
+    """Raise PipelineError if the method's results exceed the range of this float type."""
     if isinstance(method, ByValue):
         largest = float(np.abs(method.floats()).max())
         if largest > (most := float(np.finfo(dtype).max)):
-            raise PipelineError([problem(f"its floats reach {largest:g}, a {dtype} {most:g}; take dtype float32")])
+            raise PipelineError([problem(f"its floats reach {largest:g}, {dtype} holds {most:g}; use dtype float32")])
 
 
 Sections: TypeAlias = tuple[Mapping[str, JSON] | None, ...]
-"""The canonical section of each view; None where its images are uint8 and nobody said how to normalise them."""
+"""The canonical section of each view, or None for uint8 images without one."""
 
 
 def choose(own: Sequence[Mapping[str, JSON] | None], given: object, form: PixelFormat) -> Sections:
-    """What is given counts (one section for all views, or a list with one for each), else the pipelines' own.
+    """Return the given section (one for all views, or a list with one for each), else the pipelines' own.
 
-    Floats without any lie in [0, 1]. Raises PipelineError with the place below ``normalize``, CallError.
+    Floats without a section are in [0, 1]. Raises PipelineError with locations below ``normalize``, or CallError.
     """
     chosen: list[Mapping[str, JSON] | None] = list(own)
     if isinstance(given, list | tuple):
@@ -100,12 +100,12 @@ def choose(own: Sequence[Mapping[str, JSON] | None], given: object, form: PixelF
 
 
 def any_needs_dataset(sections: Sections) -> bool:
-    """Whether the numbers of the dataset are wanted somewhere."""
+    """Return True if a section needs the statistics of the dataset."""
     return any(map(needs_dataset, sections))
 
 
 def resolve_all(sections: Sections, mean: Channels, std: Channels) -> Sections:
-    """The same with these numbers where those of the dataset are wanted."""
+    """Resolve each section with these statistics of the dataset."""
     return tuple(None if each is None else resolve(each, mean, std) for each in sections)
 
 

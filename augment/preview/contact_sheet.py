@@ -1,4 +1,4 @@
-"""Contact sheets: images in a labelled grid, for people to look at. Nothing here is part of an address."""
+"""Contact sheets: images in a labelled grid, for people to look at. They are not part of any address."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from augment.preview.overlay import Overlay
 from augment.samples.inputs import as_image
 
 DEFAULT_CELL_PX = 224
-"""The side of the square each image is fitted into: what most networks see, and about six to a screen's width."""
+"""Side of the square that each image is fitted into: the input size of most networks, and about six to a screen."""
 
 MAX_ENLARGEMENT = 8
-"""Small images (CIFAR's 32 pixels) are shown in whole multiples, pixel by pixel, up to this one."""
+"""Small images (CIFAR's 32 pixels) are enlarged by a whole factor, pixel by pixel, up to this one."""
 
 _MAX_COLUMNS = 10
 _BACKGROUND = (247, 247, 245)
@@ -37,11 +37,11 @@ def contact_sheet(
     title: str = "",
     overlays: Sequence[Overlay] = (),
 ) -> NDArray[np.uint8]:
-    """Lay images out in rows, each with its label below: uint8 (H, W, 3) RGB, a new array.
+    """Arrange images in rows, each with its label below: uint8 (H, W, 3) RGB, a new array.
 
-    ``images`` are uint8 (H, W, 3) of any sizes; each is shown whole in a square of ``cell_px``. ``labels`` has one for
-    each image or is empty; one takes up to two lines and ends in an ellipsis where it needs more. Without ``columns``
-    the grid is about square. ``overlays`` has one for each image or is empty: targets are drawn at the size shown.
+    ``images`` are uint8 (H, W, 3) of any sizes; each is shown whole in a square of ``cell_px``. ``labels`` is empty or
+    has one for each image; a label takes up to two lines and ends in an ellipsis if it is longer. Without ``columns``
+    the grid is about square. ``overlays`` is empty or has one for each image; targets are drawn at the size shown.
     """
     images = [as_image(image) for image in validation.many("images", images)]
     labels = [validation.text(f"labels[{i}]", label) for i, label in enumerate(validation.many("labels", labels))]
@@ -86,7 +86,7 @@ def contact_sheet(
 
 
 def _columns(num_images: int) -> int:
-    """As many columns as make the grid about square; one or two fewer where that fills the last row."""
+    """Return the number of columns for an about square grid, or one or two fewer if that fills the last row."""
     if num_images <= 4:
         return num_images
     most = min(math.ceil(math.sqrt(num_images)), _MAX_COLUMNS)
@@ -110,17 +110,17 @@ def _line_height(font: _Font) -> int:
 
 
 def _wrapped(text: str, font: _Font, width: int) -> list[str]:
-    """The text on as many lines as it needs, at most two; what does not fit there ends in an ellipsis."""
+    """Break the text into at most two lines; the rest is replaced by an ellipsis."""
     text = " ".join(text[:_TEXT_CHARS_MAX].split())
     num_chars = _num_fitting(text, "", font, width)
-    if num_chars < len(text):  # break at a space, or within a file name behind one of its joints, or else where it ends
+    if num_chars < len(text):  # break at a space, or after one of a file name's separators, or else at the limit
         joints = (text.rfind(joint, 1, num_chars) + 1 for joint in "_-/")
         num_chars = max(text.rfind(" ", 1, num_chars + 1), *joints, 0) or num_chars
     return [line for line in (text[:num_chars], _cut(text[num_chars:], font, width)) if line]
 
 
 def _cut(text: str, font: _Font, width: int) -> str:
-    """The text on one line, or as much of it as fits with an ellipsis."""
+    """Return the text on one line, cut with an ellipsis if it is too long."""
     text = " ".join(text[:_TEXT_CHARS_MAX].split())
     if font.getlength(text) <= width:
         return text
@@ -128,7 +128,7 @@ def _cut(text: str, font: _Font, width: int) -> str:
 
 
 def _num_fitting(text: str, ending: str, font: _Font, width: int) -> int:
-    """How many characters of the text fit on a line together with the ending."""
+    """Return how many characters of the text fit on a line together with the ending."""
     fits, too_long = 0, len(text) + 1
     while too_long - fits > 1:
         middle = (fits + too_long) // 2

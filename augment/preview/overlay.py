@@ -1,6 +1,6 @@
-"""A sample's targets drawn upon its image, for people to look at: boxes with names, tinted masks, keypoints.
+"""Drawings of a sample's targets on its image, for people to look at: boxes with names, tinted masks, keypoints.
 
-The colours are those of ``colours.py``. Nothing here is part of an address.
+The colours are those of ``colours.py``. They are not part of any address.
 """
 
 import math
@@ -14,7 +14,7 @@ from augment.colours import Colour, bright, class_colour
 from augment.samples.sample import Sample
 
 _TINT = 0.5
-"""How much of a mask's colour stands in a pixel of it."""
+"""Share of a mask's colour in a pixel of the mask."""
 
 _MAX_NAME = 24
 _Scale = tuple[float, float]
@@ -23,13 +23,13 @@ _Corners = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """The targets of one sample, and the names of the classes that its box labels are indices into."""
+    """Targets of one sample, with the class names of its box labels."""
 
     sample: Sample
     classes: tuple[str, ...] = ()
 
     def paint(self, image: Image.Image) -> Image.Image:
-        """Draw upon an image in RGB that shows the whole sample at any size; a new one."""
+        """Draw on a copy of an RGB image that shows the whole sample at any size."""
         height, width = self.sample.image.shape[:2]
         scale = image.width / width, image.height / height
         painted = self._tint(image)
@@ -39,7 +39,7 @@ class Overlay:
         return painted
 
     def _tint(self, image: Image.Image) -> Image.Image:
-        """The image with its masks in colour, in whole pixels of the masks."""
+        """Return the image with its masks in colour."""
         sample, painted = self.sample, np.array(image)
         if sample.mask is not None:
             mask = _fitted(sample.mask, image)
@@ -51,7 +51,7 @@ class Overlay:
         return Image.fromarray(painted)
 
     def _object(self, row: int) -> int:
-        """The object's number in its record, so that its colour stays from draw to draw."""
+        """Return the object's number in its record, so that its colour is the same in every draw."""
         rows = self.sample.box_rows
         return row if rows is None else int(rows[row])
 
@@ -79,7 +79,7 @@ class Overlay:
             _name(draw, image, name, corners, colour, font)
 
     def _keypoints(self, draw: ImageDraw.ImageDraw, image: Image.Image, scale: _Scale) -> None:
-        """A disc where a keypoint is seen, a ring where it is hidden; a line along its angle, as long as its scale."""
+        """Draw a disc for a visible keypoint, a ring for a hidden one, and a line for its angle and scale."""
         sample = self.sample
         if sample.keypoints is None:
             return
@@ -104,7 +104,7 @@ class Overlay:
 
 
 def _fitted(mask: NDArray[np.integer], image: Image.Image) -> NDArray[np.integer]:
-    """The mask at the image's size: each pixel takes the class in its middle."""
+    """Resize the mask to the image's size: each pixel takes the class at its middle."""
     height, width = mask.shape
     rows = ((np.arange(image.height) + 0.5) * height / image.height).astype(np.int64)
     columns = ((np.arange(image.width) + 0.5) * width / image.width).astype(np.int64)
@@ -125,7 +125,7 @@ def _name(
     colour: Colour,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
-    """A name above its box, or within it where there is no room above; inside the image where it fits at all."""
+    """Draw a name above its box, or inside the box if there is no room above, and inside the image if it fits."""
     text = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font, anchor="lt")
     width, height = right - left + 4, bottom - top + 4

@@ -152,7 +152,7 @@ def render_at(
     ``full_size`` is the height and width of the upright image, which may have been decoded smaller; the inverse maps to
     its pixels. Raises RecordError with the address's key if a transform cannot be applied to the image.
     """
-    made = transform.made(sample, seed=address.seed, draw=address.draw, view=address.view, key=address.key)
+    made = transform.transformed(sample, seed=address.seed, draw=address.draw, view=address.view, key=address.key)
     inverse = None if made.matrix is None else _inverse(made.matrix, full_size, sample)
     return Rendered(made.sample, address.render_key, made.applied, made.dropped, inverse)
 

@@ -1,9 +1,9 @@
 """Files that Albumentations saved (``A.save``, ``A.to_dict``, JSON or YAML), read as a pipeline.
 
-Such a file holds a whole ``Compose``: transforms, but also what belongs elsewhere here. The formats of boxes and
-keypoints are the dataset's, the seed is the call's, floats and tensors begin after the last transform. What can be
-moved is moved, what has no meaning here is dropped, and both are reported; the rest is refused at its place. Names that
-arguments had before Albumentations 2.0 are known too (``hint``).
+Such a file holds a whole ``Compose``: the transforms, and settings that belong elsewhere here. The formats of boxes and
+keypoints belong to the dataset, the seed to the call; floats and tensors come after the last transform. The import
+moves such settings or drops meaningless ones, and reports both. It refuses the rest, with its location. Argument names
+from before Albumentations 2.0 are known too (``hint``).
 """
 
 import functools
@@ -29,13 +29,13 @@ _BY_IMAGE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "min_max_per_channel": {"method": "min_max", "input": "image_channels", "epsilon": 1e-4},
     }
 )
-"""What ``Normalize`` calls its ways to take the numbers from each image; mean and std mean nothing to them."""
+"""Names in ``Normalize`` for numbers taken from each image; they ignore mean and std."""
 _OLD_P: Final = 0.5
-"""The probability that ``A.from_dict`` gives a transform which is written without one."""
+"""Probability that ``A.from_dict`` gives a transform written without one."""
 
 
 def recognises(root: object) -> bool:
-    """Whether a document's root looks like a file that Albumentations wrote."""
+    """Return True if a document's root looks like a file from Albumentations."""
     if not isinstance(root, Mapping):
         return False
     inner = root.get("transform")
@@ -43,12 +43,12 @@ def recognises(root: object) -> bool:
 
 
 def read(document: Document) -> Outline:
-    """Outline such a document; every notice says what was dropped or moved, and why."""
+    """Outline such a document; its notices name everything dropped or moved, with the reason."""
     return _Import(document).outline
 
 
 class _Import:
-    """One document on its way to an outline."""
+    """Conversion of one document to an outline."""
 
     def __init__(self, document: Document) -> None:
         self.outline = Outline(name=document.name)
@@ -58,7 +58,7 @@ class _Import:
         if isinstance(root, Mapping) and _CLASS not in root:
             loc, root = ("transform",), root.get("transform")
         if not isinstance(root, Mapping):
-            self._note(loc, f"a file of Albumentations holds its pipeline below `transform`, not {kind(root)}")
+            self._note(loc, f"a file from Albumentations holds its pipeline below `transform`, not {kind(root)}")
             return
         if self._name(root, loc) in _ROOTS:
             self._root(root, loc)
@@ -86,7 +86,7 @@ class _Import:
         params = _as_written(name, {key: value for key, value in params.items() if not _is_noise(name, key, value)})
         if "p" not in params:
             params["p"] = 1.0 if name in {"Sequential", *_ENDINGS} else _OLD_P
-            self._say(loc, f"`{name}` is written without p; Albumentations reads that as {params['p']}")
+            self._say(loc, f"`{name}` has no p; Albumentations reads that as {params['p']}")
         if "seed" in params:
             del params["seed"]
             self._say((*loc, "seed"), SEED_DROPPED)
@@ -103,7 +103,7 @@ class _Import:
         return [step for step in steps if step is not None]
 
     def _name(self, item: Mapping[str, Any], loc: Loc) -> str | None:
-        """Return the class's short name; Albumentations writes it with its module path or without."""
+        """Return the class's short name; Albumentations writes it with or without its module path."""
         full = item.get(_CLASS)
         if not isinstance(full, str):
             self._note(loc, f"`{_CLASS}` is missing, so the transform has no name")
@@ -114,7 +114,7 @@ class _Import:
         return full.rpartition(".")[2]
 
     def _compose_arguments(self, compose: Mapping[str, Any], loc: Loc) -> None:
-        """Say what becomes of the arguments that ``Compose`` has and a pipeline has not."""
+        """Report the arguments of ``Compose`` that a pipeline does not have."""
         for key, value in compose.items():
             if key in _DROPPED or key in {_CLASS, CHILDREN} or not value:
                 continue
@@ -122,7 +122,7 @@ class _Import:
             if key == "seed":
                 self._say(place, SEED_DROPPED)
             elif key in {"bbox_params", "keypoint_params"}:
-                self._say(place, f"`{key}` is dropped: how targets are written is the dataset's business")
+                self._say(place, f"`{key}` is dropped: the dataset defines how targets are written")
             elif key == "additional_targets":
                 self._say(place, f"`{key}` is dropped: a sample has one image, mask, boxes and keypoints")
             elif key == "mask_interpolation":
@@ -131,12 +131,12 @@ class _Import:
                 self._note(place, f"`{key}` is not an argument of Compose in Albumentations 2.0.8")
 
     def _without_ending(self, steps: list[Step]) -> list[Step]:
-        """Take the steps that make floats or tensors from the end, as far as they can become ``normalize:``."""
+        """Remove the steps that make floats or tensors from the end, as far as ``normalize:`` can replace them."""
         steps = list(steps)
         while steps:
             last = steps[-1]
             if last.name == "ToTensorV2":
-                self._say(last.loc, "`ToTensorV2` is dropped: batches are arrays, and whoever trains makes tensors")
+                self._say(last.loc, "`ToTensorV2` is dropped: batches are arrays, and the client makes tensors of them")
             elif last.name in {"Normalize", "ToFloat"} and self.outline.normalize is None:
                 section = self._normalize(last)
                 if section is None:
@@ -156,7 +156,7 @@ class _Import:
         return steps
 
     def _normalize(self, step: Step) -> dict[str, Any] | None:
-        """Return the section that says the same, or None where a problem was noted."""
+        """Return the equivalent section, or None if a problem was noted."""
         params = step.params
         if params.get("p") != 1:
             self._note(
@@ -187,7 +187,7 @@ class _Import:
 
 
 def _is_noise(name: str, key: str, value: object) -> bool:
-    """Whether an argument says nothing: it is a base class's, or one that no pipeline may name, at its default."""
+    """True if an argument adds nothing: it is a base class's, or has its default and cannot be named in a pipeline."""
     if key in _inherited_arguments(name):
         return True
     info = catalogue().get(name)
@@ -200,10 +200,10 @@ def _is_noise(name: str, key: str, value: object) -> bool:
 
 
 def _as_written(name: str, params: dict[str, Any]) -> dict[str, Any]:
-    """Undo what Albumentations did to the arguments of ``ShiftScaleRotate``, the one transform that it writes changed.
+    """Undo Albumentations' changes to the arguments of ``ShiftScaleRotate``, the one transform that it writes changed.
 
-    Its scale went through 1 + s and back, which leaves -0.09999999999999998 of -0.1, and its shift stands in the file
-    once for each axis only.
+    Its scale went through 1 + s and back, which turns -0.1 into -0.09999999999999998, and its shift is written only
+    once for each axis.
     """
     if name != "ShiftScaleRotate":
         return params
@@ -218,10 +218,10 @@ def _as_written(name: str, params: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _inherited_arguments(name: str) -> frozenset[str]:
-    """Return the arguments that ``to_dict`` writes and the transform does not take.
+    """Return the arguments that ``to_dict`` writes but the transform does not take.
 
-    It looks through all base classes, so that ``SafeRotate`` comes with the scale and shear of ``Affine``: values that
-    follow from its own arguments.
+    ``to_dict`` looks through all base classes, so ``SafeRotate`` comes with the scale and shear of ``Affine``, whose
+    values follow from its own arguments.
     """
     transform = getattr(A, name, None)
     if not inspect.isclass(transform):
@@ -263,7 +263,7 @@ _TAKES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
         "num_flare_circles_upper",
     ),
 }
-"""What takes the place of several old arguments of a transform."""
+"""Replacements for several old arguments of a transform."""
 
 OF_ONE: Final[Mapping[tuple[str, str], str]] = {
     (name, old): f"Albumentations 2.0 takes `{new}`" for (name, new), several in _TAKES.items() for old in several
@@ -284,7 +284,7 @@ OF_ONE: Final[Mapping[tuple[str, str], str]] = {
 
 
 def hint(name: str, place: tuple[str | int, ...]) -> str:
-    """Return ``'; …'`` for an argument of this transform that had that name before 2.0, else an empty string."""
+    """Return ``'; …'`` for an argument that this transform had before 2.0, else an empty string."""
     if len(place) != 1 or not isinstance(place[0], str):
         return ""
     known = OF_ONE.get((name, place[0])) or _EVERYWHERE.get(place[0])

@@ -1,7 +1,7 @@
-"""Albumentations and OpenCV, imported the one way in which their pixels can be reproduced.
+"""Albumentations and OpenCV, imported in the only way that makes their pixels reproducible.
 
-Every other module of this room takes ``A`` and ``cv2`` from here. ``OPENCV_IPP`` must be in the environment before
-OpenCV is loaded: with IPP some transforms give other bytes on AVX2 than on AVX-512 machines. Without
+Every other module of this package imports ``A`` and ``cv2`` from here. ``OPENCV_IPP`` must be set before OpenCV is
+loaded: with IPP some transforms give other bytes on AVX2 than on AVX-512 machines. Without
 ``NO_ALBUMENTATIONS_UPDATE`` an import would ask a package registry for its latest version.
 """
 
@@ -19,9 +19,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["OPENCV_IPP"] = "disabled"
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns that IPP is off
 
-# Where these are installed Albumentations imports them, and goes on without them where they are not: PyTorch for two
-# transforms that no pipeline may name (seconds, and hundreds of megabytes in every worker), huggingface_hub for sharing
-# pipelines on its hub (a tenth of a second, most of it for a client of HTTP).
+# Albumentations imports these if they are installed, and works without them: PyTorch for two transforms that no
+# pipeline may name (seconds, and hundreds of megabytes in every worker), huggingface_hub for sharing pipelines on its
+# hub (a tenth of a second, mostly for an HTTP client).
 with kept_out("torch"), kept_out("huggingface_hub"):
     import albumentations as A  # noqa: N812 - the name its documentation uses
 
@@ -34,12 +34,12 @@ TARGETS = A.core.type_definitions.ALL_TARGETS[:4]  # the image, its mask, boxes 
 
 
 def corrected(mixin: type, original: Any) -> Any:
-    """Return the class of Albumentations with what a mixin corrects in several, under its own name."""
+    """Return a class of Albumentations with a mixin's corrections, under its original name."""
     return type(original)(original.__name__, (mixin, original), {"__module__": mixin.__module__})
 
 
 def disable_ipp() -> None:
-    """Turn Intel's IPP off for this thread; needed where OpenCV was loaded before us, because the switch is a thread's.
+    """Turn Intel's IPP off for this thread, in case OpenCV was loaded earlier; the switch is per thread.
 
     Costs 0.1 microseconds.
     """
@@ -47,20 +47,20 @@ def disable_ipp() -> None:
 
 
 def use_one_thread() -> None:
-    """Let OpenCV work in the caller's thread alone: where each core has a worker, its threads would fight them."""
+    """Restrict OpenCV to the caller's thread; with a worker on each core, its threads would compete with them."""
     cv2.setNumThreads(0)
 
 
 def versions() -> dict[str, str]:
-    """The libraries of this room that decide a pixel, by name; OpenCV counts by its own version, not its wheel's."""
+    """Return versions of the libraries here that affect pixels; OpenCV's is its own, not its wheel's."""
     return {"opencv": cv2.__version__} | {name: metadata.version(name) for name in _PIXEL_LIBRARIES}
 
 
 def cpu_problem() -> str | None:
-    """Why this machine would render other bytes than the rest, or None.
+    """Return why this machine would render other bytes than the rest, or None.
 
     On x86-64 OpenCV and the SIMD libraries below Albumentations give other bytes without AVX2 (15 of 96 transforms);
-    AArch64 always has what they use there.
+    AArch64 always has the instructions that they use there.
     """
     machine = platform.machine().lower()
     if machine in {"aarch64", "arm64"}:
@@ -74,5 +74,5 @@ def cpu_problem() -> str | None:
     if " avx2" in flags:
         return None
     return (
-        "the processor has no AVX2, without which 15 of 96 transforms give other bytes; use a machine from after 2013"
+        "the processor has no AVX2, without which 15 of 96 transforms give other bytes; use a machine built after 2013"
     )

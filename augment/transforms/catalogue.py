@@ -1,8 +1,8 @@
-"""Every transform that a pipeline may name: description, parameters, and the check of given arguments.
+"""Catalogue of the transforms that a pipeline may name: description, parameters, and the check of given arguments.
 
-The catalogue holds each transform of Albumentations 2.0.8 that needs only the image and its targets, those that take
-images of another dataset, the containers, policies, and four of our own. ``fill`` is the only way parameters get past
-it. ``EXCLUDED`` names the transforms that are known elsewhere and missing here, each with the reason that users see.
+It holds each transform of Albumentations 2.0.8 that needs only the image and its targets, those that take images of
+another dataset, the containers, policies, and four of our own. Parameters pass only through ``fill``. ``EXCLUDED``
+names known transforms that are missing here, each with the reason that users see.
 """
 
 import functools
@@ -29,7 +29,7 @@ _UINT8 = "samples are uint8 RGB from end to end"
 
 EXCLUDED: Final[Mapping[str, str]] = {
     "RandomCropNearBBox": "it needs a box from the caller for each sample; use AtLeastOneBBoxRandomCrop",
-    "MaskDropout": "it takes each connected part of the mask for an object and erases it from the mask's classes; use "
+    "MaskDropout": "it treats each connected part of the mask as an object and erases it from the mask's classes; use "
     "ConstrainedCoarseDropout",
     "TextImage": "it needs a font file, and a pipeline names no files",
     "Lambda": "it runs code, and a pipeline names no code",
@@ -42,8 +42,8 @@ EXCLUDED: Final[Mapping[str, str]] = {
     "TimeReverse": "it is HorizontalFlip under another name; use that",
     "TimeMasking": "it is one column of XYMasking; use that",
     "FrequencyMasking": "it is one row of XYMasking; use that",
-    "Normalize": f"{_UINT8}; write it as `normalize:` beside `transforms:`",
-    "ToFloat": f"{_UINT8}; write it as `normalize:` beside `transforms:`",
+    "Normalize": f"{_UINT8}; write it as `normalize:` next to `transforms:`",
+    "ToFloat": f"{_UINT8}; write it as `normalize:` next to `transforms:`",
     "FromFloat": _UINT8,
     "ToRGB": f"{_UINT8}, whatever the file was",
     "ToTensorV2": "batches become tensors at the client; leave it out",
@@ -58,7 +58,7 @@ EXCLUDED: Final[Mapping[str, str]] = {
 
 
 ALIASES: Final[Mapping[str, str]] = MappingProxyType({"3-Augment": "ThreeAugment"})
-"""Other names of transforms, under which papers and tutorials know them; a pipeline that is read has ours."""
+"""Other names of transforms in papers and tutorials; reading a pipeline replaces them by ours."""
 
 _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -78,11 +78,11 @@ _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
         "GaussianNoise": "GaussNoise",
     }
 )
-"""Names of torchvision's transforms whose nearest spelling here is another transform."""
+"""Names of torchvision's transforms whose nearest spelling here is a different transform."""
 
 
 class ParamsError(Exception):
-    """Parameters that a transform cannot take; ``problems`` has a place inside them and a message for each."""
+    """Parameters that a transform cannot take; ``problems`` has a location in them and a message for each."""
 
     def __init__(self, problems: Sequence[tuple[Place, str]]) -> None:
         self.problems = list(problems)
@@ -91,15 +91,16 @@ class ParamsError(Exception):
 
 @functools.cache
 def catalogue() -> Mapping[str, TransformEntry]:
-    """All transforms, by name, in alphabetical order."""
+    """Return all transforms by name, in alphabetical order."""
     return MappingProxyType({name: replace(item, schema=_schema(item)) for name, item in sorted(_entries().items())})
 
 
 def fill(name: str, params: Mapping[str, Any]) -> dict[str, JSON]:
-    """The parameters in their canonical form: plain JSON, every default filled in, ranges written as [low, high].
+    """Return the parameters in canonical form: plain JSON, every default filled in, ranges written as [low, high].
 
-    Two spellings of the same thing have the same canonical form, and ``fill`` of it is itself. Children of a container
-    are no parameters. ParamsError where the name, a parameter's name, type or range, or a rule between them is wrong.
+    Two spellings of the same values have the same canonical form, and ``fill`` does not change it. Children of a
+    container are not parameters. Raises ParamsError if the name, a parameter's name, type or range, or a rule between
+    parameters is violated.
     """
     item = _entries().get(name)
     if item is None:
@@ -124,28 +125,28 @@ def fill(name: str, params: Mapping[str, Any]) -> dict[str, JSON]:
 
 
 def required(name: str, params: Mapping[str, Any]) -> frozenset[str]:
-    """The targets without which a transform with these parameters cannot work."""
+    """Return the targets that a transform with these parameters needs."""
     item = _entries()[name]
     return item.requires | item.requires_by(params)
 
 
 def moves_pixels(name: str, params: Mapping[str, Any]) -> bool:
-    """Whether pixels change places where a transform has these parameters."""
+    """Return True if a transform with these parameters moves pixels."""
     item = _entries()[name]
     return item.moves_pixels and not item.still_where(params)
 
 
 def is_joining(name: str) -> bool:
-    """Whether it joins a sample with other records of its split, and so stands outside of Albumentations."""
+    """Return True if it joins a sample with other records of its split, and so runs outside Albumentations."""
     item = _entries().get(name)
     return item is not None and item.donors
 
 
 def children_problem(name: str, params: Mapping[str, Any], children: Sequence[Node]) -> str | None:
-    """Why a container cannot hold these children, or None."""
+    """Return why a container cannot hold these children, or None."""
     children_p = [float(str(child.params.get("p", 1.0))) for child in children]
     if joined := next((child.name for child in children if is_joining(child.name)), None):
-        return f"{joined} takes other records and cannot stand in a container; write it beside {name}, with its own p"
+        return f"{joined} takes other records and cannot be in a container; write it next to {name}, with its own p"
     if not children_p:
         return f"{name} needs at least one transform"
     if name == "OneOf" and sum(children_p) <= 0:
@@ -158,7 +159,7 @@ def children_problem(name: str, params: Mapping[str, Any], children: Sequence[No
 
 
 def transform_class(name: str) -> Any:
-    """The class behind a name of the catalogue: ours, Albumentations' made faster or mended, or Albumentations'."""
+    """Return the class of a transform: ours, a faster or corrected one of Albumentations, or Albumentations' own."""
     return _entries()[name].implementation or getattr(A, name)
 
 
@@ -172,7 +173,7 @@ def _tuples(value: JSON) -> Any:
 
 
 def unknown_name(name: str) -> str:
-    """Why there is no such transform here, and what to use instead."""
+    """Return why a transform is missing here, and what to use instead."""
     if name in EXCLUDED:
         return f"{name} is not available: {EXCLUDED[name]}"
     if name in _ELSEWHERE:
@@ -197,7 +198,7 @@ def _properties(name: str) -> Mapping[str, Schema]:
 
 @functools.cache
 def _defaults(name: str) -> Mapping[str, JSON]:
-    """Albumentations' own defaults as JSON, for the parameters we list."""
+    """Return Albumentations' own defaults as JSON, for the parameters in the catalogue."""
     return _defaults_of(name, _properties(name))
 
 
@@ -233,7 +234,7 @@ def _canonical(name: str, values: Mapping[str, JSON]) -> dict[str, JSON]:
         validated = validation.model_validate_json(written, strict=True)
     except pydantic.ValidationError as error:
         raise ParamsError([(tuple(one["loc"]), one["msg"]) for one in error.errors()]) from error
-    except Exception as error:  # a validator may raise anything; the constructor would then take its defaults
+    except Exception as error:  # a validator may raise anything; without this the constructor would use its defaults
         raise ParamsError([((), f"{name} refuses these parameters: {error}")]) from error
     dumped = json.loads(validated.model_dump_json(include=set(values)))
     kept = {key: values[key] for key in _entries()[name].unstable}
@@ -246,7 +247,7 @@ def _canonical(name: str, values: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def _schema(item: TransformEntry) -> Schema:
-    """The schema of all parameters; defaults are shown as in a form, ranges as [low, high]."""
+    """Return the schema of all parameters; defaults are as a form shows them, ranges as [low, high]."""
     defaults = _defaults(item.name)
     properties = {
         key: description | ({"default": schema.check(defaults[key], description)[0]} if key in defaults else {})

@@ -1,4 +1,4 @@
-"""TransformEntry: a transform of the catalogue, with parameters that many share; Extent: a range of image sizes."""
+"""Entry of a transform in the catalogue, parameters shared by many, and ranges of image sizes."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,21 +23,21 @@ def _ordered(value: _Pair) -> _Pair:
 
 
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
-"""A parameter's range in a class of ours: its ends stand in order, whoever builds it."""
+"""Range of a parameter in one of our classes; its ends are in order, however it is built."""
 WholeRange = Annotated[tuple[int, int], AfterValidator(_ordered)]
 
 UNBOUNDED: Final = 1_000_000_000
-"""Stands for a side of which nothing is known; larger than any image."""
+"""Side of unknown length; larger than any image."""
 
 Params = Mapping[str, Any]
 
 
-class Unfit(Exception):  # noqa: N818 - not an error yet: whoever knows the place makes it one
-    """A transform cannot take what reaches it; the message says what it needs and the remedy."""
+class Unfit(Exception):  # noqa: N818 - the caller that knows the location turns it into an error
+    """A transform cannot take its input; the message says what it needs, with the remedy."""
 
 
 class MissingTargetError(Exception):
-    """A transform needs ``target``, and the sample has none."""
+    """A transform needs ``target``, but the sample does not have it."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -45,9 +45,9 @@ class MissingTargetError(Exception):
 
 
 class Extent(NamedTuple):
-    """Sizes that may occur: every height and width within these bounds, in pixels, both ends included.
+    """Range of possible sizes: every height and width within these bounds, in pixels, both ends included.
 
-    ``firm``: the lower bounds do occur, so that a crop larger than them fails for certain in some draw.
+    ``firm``: the lower bounds do occur, so a crop larger than them is certain to fail in some draw.
     """
 
     min_height: int
@@ -58,23 +58,23 @@ class Extent(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width where there is only one size."""
+        """Height and width if only one size is possible, else None."""
         if self.min_height == self.max_height and self.min_width == self.max_width:
             return self.min_height, self.min_width
         return None
 
     @property
     def surest(self) -> tuple[int, int]:
-        """The least height and width that do occur, or if nothing is sure the largest: less than these cannot pass."""
+        """Least height and width that do occur, or the largest if ``firm`` is False; a crop of more cannot pass."""
         return (self.min_height, self.min_width) if self.firm else (self.max_height, self.max_width)
 
     @property
     def part(self) -> "Extent":
-        """The sizes of any part of it."""
+        """Sizes of any part of such an image."""
         return Extent(1, self.max_height, 1, self.max_width, firm=False)
 
     def each(self, height: Callable[[int], int], width: Callable[[int], int]) -> "Extent":
-        """The sizes that functions, which keep the order of sides, make of heights and widths."""
+        """Apply functions, which keep the order of sides, to heights and widths."""
         low, high = (height(self.min_height), width(self.min_width)), (height(self.max_height), width(self.max_width))
         return Extent(low[0], high[0], low[1], high[1], self.firm)
 
@@ -95,7 +95,7 @@ def _span(low: int, high: int) -> str:
 
 
 ANY: Final = Extent(1, UNBOUNDED, 1, UNBOUNDED, firm=False)
-"""Any image at all."""
+"""Any image size."""
 
 
 def point(height: int, width: int) -> Extent:
@@ -103,17 +103,17 @@ def point(height: int, width: int) -> Extent:
 
 
 Change = Callable[[Params, Extent], Iterable[Extent]]
-"""What a transform makes of the sizes that reach it, given its parameters; raises Unfit where it cannot take them."""
+"""Function from parameters and input sizes to output sizes; raises Unfit if the transform cannot take them."""
 
 
 def named_size(params: Params, before: Extent) -> Iterable[Extent]:
-    """The one size that the parameters name, whatever comes in."""
+    """Return the one size that the parameters name, for any input."""
     del before
     return (point(*(params["size"] if "size" in params else (params["height"], params["width"]))),)
 
 
 def needs(sides: Callable[[Params], tuple[int, int]], why: str) -> Change:
-    """Keep the size and refuse images with less than these sides (height, width); ``why`` follows "because"."""
+    """Keep the size and refuse images smaller than these sides (height, width); ``why`` follows "because"."""
 
     def change(params: Params, before: Extent) -> Iterable[Extent]:
         height, width = sides(params)
@@ -128,30 +128,28 @@ def needs(sides: Callable[[Params], tuple[int, int]], why: str) -> Change:
 
 
 Rule = Callable[[Params], str | None]
-"""A rule between parameters, which a schema of single values cannot state: None, or what is wrong."""
+"""Rule between parameters, which a schema of single values cannot state: returns None, or the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransformEntry:
-    """A transform: its name in Albumentations (or ours), what it does in our words, and its parameters without ``p``.
+    """Transform of the catalogue: its name in Albumentations (or ours), our description, its parameters without ``p``.
 
-    ``implementation``: its class, ours or Albumentations' corrected; None where Albumentations' own is right as it is.
-    ``moves_pixels``: pixels change places, so that masks, boxes and keypoints must follow. ``requires``: targets (and
-    ``instance_masks``) without which it cannot work, ``requires_by`` those that follow from its parameters.
-    ``still_where`` tells from the parameters that one which may move pixels does not. ``rules`` are sentences (shown in
-    the schema as ``x-rules``) with their check. ``donors``: it takes other records of the same split. ``references``:
-    its parameter of that name is a dataset that images are taken from. ``remedy``: what a user can do who has targets
-    that it cannot move.
+    ``implementation``: its class, if it is ours or a corrected one; None if Albumentations' own is right.
+    ``moves_pixels``: pixels change places, so masks, boxes and keypoints must follow. ``requires``: targets (and
+    ``instance_masks``) that it needs; ``requires_by`` gives those that depend on its parameters. ``still_where``
+    returns True for parameters with which no pixel moves. ``rules`` are sentences (shown in the schema as ``x-rules``)
+    with their check. ``donors``: it takes other records of the same split. ``references``: its parameter of that name
+    is a dataset from which it takes images. ``remedy``: advice for users with targets that it cannot move.
 
-    ``output_size``: the sizes that leave it, if it changes an image's size or needs a least one. ``scales``: in each
-    call the parameter ``scale`` is the factor of height and width. ``reads_only``: it never writes into the image that
-    it is given (its result may be a view of it); before any other the image is copied. ``reduces_decode``: true if no
-    region that it takes from an image decoded at the second size, in place of the first, is smaller than what it makes
-    of it; None where an image must be decoded in full.
-    ``unstable``: parameters that Albumentations' validation changes each time it runs; ours are canonical.
+    ``output_size``: the output sizes, if it changes an image's size or needs a minimum. ``scales``: in each call the
+    parameter ``scale`` is the factor of height and width. ``reads_only``: it never writes into its input (its result
+    may be a view of it); for other transforms the image is copied first. ``reduces_decode``: returns True if the second
+    of two sizes is enough, that is, no region that it takes from an image decoded at that size is smaller than its
+    result. None if an image must be decoded in full. ``unstable``: parameters that Albumentations' validation changes
+    each time it runs; ours are canonical.
 
-    The catalogue adds ``family`` and ``schema``, the JSON Schema (2020-12) of its parameters with a default for each
-    that has one.
+    The catalogue adds ``family`` and ``schema``, the JSON Schema (2020-12) of its parameters with their defaults.
     """
 
     name: str
@@ -177,21 +175,21 @@ class TransformEntry:
     schema: Schema = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the command and the service tell of it; targets are sorted."""
+        """Return what the command and the service show of it; targets are sorted."""
         names = ("name", "family", "targets", "requires", "container", "donors", "references", "help", "schema")
         values = {name: getattr(self, name) for name in names}
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
 
 
 moving_entry: Final = functools.partial(TransformEntry, targets=ALL_TARGETS, moves_pixels=True)
-"""Entry of a transform that moves pixels, and every target with them."""
+"""Entry of a transform that moves pixels and all targets with them."""
 
 
 P: Final = schema.number(0, 1, "probability that it is applied to a sample")
 
 
 def side(description: str) -> Schema:
-    """A height or width that a pipeline names."""
+    """Describe a height or width that a pipeline names."""
     return schema.integer(1, limits.OUTPUT_SIDE_PX, description)
 
 
@@ -213,12 +211,12 @@ def position(description: str) -> Schema:
 
 
 def cells(high: int, description: str) -> Schema:
-    """Numbers of cells along both axes, at most ``high`` of them."""
+    """Describe numbers of cells along both axes, each at most ``high``."""
     return schema.array({"type": "integer", "minimum": 1, "maximum": high}, 2, 2, description)
 
 
 def indices(low: int, high: int, description: str) -> Schema:
-    """Some class indices."""
+    """Describe a list of class indices."""
     return schema.array({"type": "integer", "minimum": low, "maximum": high}, 1, limits.CHOICES, description)
 
 
@@ -230,34 +228,34 @@ def scale_limit() -> Schema:
 def rotate_method() -> Schema:
     return schema.choice(
         {"largest_box": "the rotated box's bounding box", "ellipse": "the bounding box of the ellipse in the box"},
-        "how a box that no longer stands upright becomes one that does",
+        "conversion of a box that is no longer upright",
     )
 
 
-def interpolation(description: str = "how pixels between pixels are computed", *, warps: bool = False) -> Schema:
-    """The resampling filter; ``warps``: OpenCV's remapping knows only the first five."""
+def interpolation(description: str = "filter that computes pixels between pixels", *, warps: bool = False) -> Schema:
+    """Describe the resampling filter; ``warps``: OpenCV's remapping supports only the first five."""
     options = {value: title for value, title in schema.INTERPOLATIONS.items() if not warps or value <= 4}
     return schema.choice(options, description)
 
 
 def mask_interpolation(*, warps: bool = False) -> Schema:
-    """Nearest neighbour only: a mask holds class indices, and a mean of two classes is a third."""
+    """Describe the filter of masks: nearest neighbour only, because a mean of two class indices is a third class."""
     options = {0: "nearest"} if warps else {0: "nearest", 6: "nearest, exact"}
-    return schema.choice(options, "the same for the mask, whose class indices are never mixed")
+    return schema.choice(options, "resampling filter of the mask; class indices are never mixed")
 
 
 def border_mode() -> Schema:
-    return schema.choice(schema.BORDER_MODES, "what lies outside the image")
+    return schema.choice(schema.BORDER_MODES, "pixels outside the image")
 
 
-def fill(description: str = "colour outside the image, where the border is constant") -> Schema:
-    """One value for all channels, or red, green and blue."""
+def fill(description: str = "colour outside the image, for a constant border") -> Schema:
+    """Describe a colour: one value for all channels, or red, green and blue."""
     channel: Schema = {"type": "number", "minimum": 0, "maximum": 255}
     rgb = {"type": "array", "items": channel, "minItems": 3, "maxItems": 3, "title": "red, green, blue"}
     return schema.either(description, channel | {"title": "all channels"}, rgb)
 
 
-def fill_mask(description: str = "class index outside the mask, where the border is constant") -> Schema:
+def fill_mask(description: str = "class index outside the mask, for a constant border") -> Schema:
     return schema.integer(0, 255, description)
 
 
@@ -270,7 +268,7 @@ def warp() -> dict[str, Schema]:
 
 
 def resample(*, area: bool = False) -> dict[str, Schema]:
-    """The filters of a resize; ``area``: it can choose the area filter by itself."""
+    """Describe the filters of a resize; ``area``: it can choose the area filter by itself."""
     filters = {"interpolation": interpolation(), "mask_interpolation": mask_interpolation()}
     return filters | ({"area_for_downscale": area_for_downscale()} if area else {})
 
@@ -278,5 +276,5 @@ def resample(*, area: bool = False) -> dict[str, Schema]:
 def area_for_downscale() -> Schema:
     return schema.choice(
         {None: "never", "image": "for the image"},
-        "whether the area filter replaces the chosen one where the image becomes smaller, against moiré",
+        "use of the area filter for an image that becomes smaller, against moiré",
     )

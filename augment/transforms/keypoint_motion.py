@@ -1,9 +1,9 @@
-"""Effects of a transform on boxes and keypoints beyond their places: visible parts of boxes, angles, scales.
+"""Effects of a transform on keypoints besides their places: angles and scales.
 
-Albumentations 2.0.8 turns angles the wrong way round in ``Rotate`` and all that is built on its matrices, by 180
-degrees too many in mirrors at a diagonal, and not at all where a resize keeps no proportion; it multiplies scales by
-the larger of two factors. Here both follow the places: a keypoint's angle is the direction in which a point a pixel
-ahead of it goes, its scale changes as the square root of the area about it.
+Albumentations 2.0.8 turns angles the wrong way round in ``Rotate`` and everything built on its matrices, by 180
+degrees too much in mirrors at a diagonal, and not at all in a resize that changes proportions; it multiplies scales by
+the larger of two factors. Here both follow from places. A keypoint's angle is the direction in which a point one pixel
+ahead of it moves; its scale changes by the square root of the area around it.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,37 +18,37 @@ _Array = NDArray[Any]
 
 ANGLE: Final = 7
 SCALE: Final = 8
-"""Columns of keypoints behind Albumentations' five, row and ``GONE``; they are there where the sample has either."""
+"""Columns of keypoints after Albumentations' five, row and ``GONE``; present if the sample has either."""
 
 _STEP_PX: Final = 1.0
 
 
 def follow(transform: Any) -> None:
-    """Let boxes and keypoints of a transform that is built be followed in full."""
+    """Make a built transform carry the angles and scales of keypoints."""
     targets = transform._key2func  # noqa: SLF001 - there is no public way
     if "keypoints" in targets and not follows_itself(transform):
         targets["keypoints"] = _turned_after(targets["keypoints"])
 
 
 def follows_itself(transform: Any) -> bool:
-    """Whether it moves keypoints by other means than a formula of their places: a field, or tiles. None mirrors."""
+    """Return True if it moves keypoints by a field or by tiles instead of a formula. None of these mirrors."""
     return bool(getattr(transform, "follows_itself", False))
 
 
 def is_mirrored(transform: Any, params: Mapping[str, Any]) -> bool:
-    """True if this call shows the image in a mirror: the turn from right to down is reversed."""
+    """Return True if this call mirrors the image: the turn from right to down is reversed."""
     return isinstance(transform, Straight) and bool(np.linalg.det(transform.placed(params)[0]) < 0)
 
 
 def matrix_of(transform: Any, params: Mapping[str, Any]) -> NDArray[np.float64] | None:
-    """Where this call takes the middles of pixels: (3, 3); None where it bends lines, so that no matrix says it."""
+    """Return the matrix (3, 3) by which this call moves the middles of pixels, or None if it bends lines."""
     if isinstance(transform, Straight):
         return np.asarray(transform.placed(params)[0], np.float64)
     return None if follows_itself(transform) else np.eye(3)
 
 
 def turned(keypoints: _Array, along_x: _Array, along_y: _Array) -> None:
-    """Turn and scale keypoints in place; where a step of a pixel along x and along y leads them is (N, 2) each."""
+    """Turn and scale keypoints in place, given the images (N, 2) of a step of one pixel along x and along y."""
     if keypoints.shape[1] <= ANGLE:
         return
     angles = keypoints[:, ANGLE, np.newaxis]

@@ -1,7 +1,7 @@
-"""A document to a resolved pipeline: every name known, every argument in range, every default filled in.
+"""Resolution of a document to a pipeline: every name known, every argument in range, every default filled in.
 
-Nothing is refused at the first problem: a document comes back with all of them, each with its place, its line, the
-value received, the limit and what to write instead.
+A document is refused with all of its problems, not only the first. Each has its location, its line, the value
+received, the limit and what to write instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,23 +19,23 @@ from augment.validation import JSON
 _Section = TypeVar("_Section")
 
 MAX_NODES: Final = 64
-"""Transforms and containers in one pipeline. The longest published policies have 25 sub-policies of two operations
-(AutoAugment, Cubuk et al. 2019); a line of text beyond that is a program."""
+"""Limit of transforms and containers in one pipeline. The longest published policies have 25 sub-policies of two
+operations (AutoAugment, Cubuk et al. 2019)."""
 
 MAX_DEPTH: Final = 8
-"""Containers inside one another. Two are common, three are rare; Python's stack allows hundreds."""
+"""Limit of nested containers. Two are common, three are rare; Python's stack allows hundreds."""
 
 MAX_APPLICATIONS: Final = 256
-"""Transforms applied to one sample at worst: ``SomeOf`` with ``replace`` inside ``SomeOf`` multiplies."""
+"""Limit of transforms applied to one sample: ``SomeOf`` with ``replace`` inside ``SomeOf`` multiplies them."""
 
 MAX_PROBLEMS: Final = 100
-"""Problems that are listed one by one."""
+"""Limit of problems that are listed one by one."""
 
 
 def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineSpec:
-    """Resolve a document (or its plain values) to a spec; raises PipelineError with every problem found.
+    """Resolve a document (or its plain values) to a spec. Raises PipelineError with every problem found.
 
-    Albumentations' own files are recognised and imported; what that dropped or moved is in the spec's ``notices``.
+    Albumentations' own files are recognised and imported; ``notices`` of the spec name what was dropped or moved.
     """
     if not isinstance(document, Document):
         document = from_value(document, lenient=True)
@@ -76,11 +76,11 @@ def resolve(document: Document | Mapping[str, Any] | Sequence[Any]) -> PipelineS
 
 
 def _whole(document: Document, spec: PipelineSpec, steps: Sequence[Step]) -> list[Problem]:
-    """Find what is wrong with the pipeline as a whole, once every node is known."""
+    """Return the problems of the pipeline as a whole, once every node is known."""
     applications = sum(num_applications(node) for node in spec.transforms)
     if applications > MAX_APPLICATIONS:
         msg = (
-            f"one sample may meet {applications} transforms, the limit is {MAX_APPLICATIONS} (MAX_APPLICATIONS); "
+            f"one sample may pass {applications} transforms, the limit is {MAX_APPLICATIONS} (MAX_APPLICATIONS); "
             "lower `n` of a SomeOf or RandomOrder"
         )
         return [document.problem((), msg)]
@@ -90,14 +90,14 @@ def _whole(document: Document, spec: PipelineSpec, steps: Sequence[Step]) -> lis
     ]
 
 
-def _apart_from_unread(document: Document, found: Sequence[Problem]) -> list[Problem]:
-    """Those that were found at other places than the document's own: a value there was not read."""
+def _apart_from_unread(document: Document, problems: Sequence[Problem]) -> list[Problem]:
+    """Leave out problems at locations where the document already has one: a value there was not read."""
     unread = [problem.loc for problem in document.problems if document.at(problem.loc) is None]
-    return [one for one in found if not any(_is_part_of(one.loc, loc) for loc in unread)]
+    return [one for one in problems if not any(_is_part_of(one.loc, loc) for loc in unread)]
 
 
 def _is_part_of(loc: Loc, wrong: Loc) -> bool:
-    """Whether a place lies below a wrong one, or is a list of values that holds it: ``limit`` where ``limit.0`` is."""
+    """Return True if a location is below a wrong one, or is a list of values with it: ``limit`` for ``limit.0``."""
     if loc[: len(wrong)] == wrong:
         return True
     rest = wrong[len(loc) :]
@@ -114,7 +114,7 @@ def _step_at(steps: Sequence[Step], path: sizes.Path) -> Step:
 
 
 def num_applications(node: Node) -> int:
-    """How many transforms a sample meets in this node at worst."""
+    """Return the most transforms that a sample can pass in this node."""
     if not node.children:
         return 1
     each = sorted((num_applications(child) for child in node.children), reverse=True)
@@ -127,7 +127,7 @@ def num_applications(node: Node) -> int:
 
 
 class _Resolver:
-    """Turns steps into nodes and collects what is wrong with them."""
+    """Conversion of steps to nodes that collects problems."""
 
     def __init__(self, document: Document) -> None:
         self.problems: list[Problem] = []
@@ -135,7 +135,7 @@ class _Resolver:
         self._catalogue = catalogue()
 
     def node(self, step: Step, *, depth: int) -> Node | None:
-        """Resolve one step and all below it; None where a problem was noted."""
+        """Resolve one step and its children, or return None if a problem was noted."""
         name = ALIASES.get(step.name, step.name)
         info = self._catalogue.get(name)
         if info is None:
@@ -173,7 +173,7 @@ class _Resolver:
     def section(
         self, parse: Callable[[Mapping[str, Any]], _Section], section: Mapping[str, Any] | None, loc: Loc
     ) -> _Section | None:
-        """Return what ``parse`` makes of the section; None where there is none or a problem was noted."""
+        """Return the parsed section, or None if it is missing or a problem was noted."""
         if section is None:
             return None
         try:

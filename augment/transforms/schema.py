@@ -1,9 +1,9 @@
-"""The JSON Schemas (draft 2020-12) of parameters: how they are written down, and the check that they stand for.
+"""JSON Schemas (draft 2020-12) of parameters: functions that write them, and the check that interprets them.
 
-The schema is the check: ``check`` interprets exactly the keywords that the functions here write, so the form that is
-drawn from a schema and the pipeline that is refused cannot disagree. Two annotations go beyond the draft, which has
-no word for them: ``x-ordered`` (the items of an array must not decrease) and ``x-scalar`` (what a single number
-in place of a pair stands for; the words are those of ``SCALARS``).
+The schema is the check: ``check`` interprets exactly the keywords that the functions here write. The form drawn from a
+schema therefore always agrees with the check of a pipeline. Two annotations go beyond the draft: ``x-ordered`` (the
+items of an array must not decrease) and ``x-scalar`` (the range that a single number means; its values are the keys of
+``SCALARS``).
 """
 
 import itertools
@@ -25,7 +25,7 @@ SCALARS: Final[Mapping[str, tuple[str, Callable[[float], tuple[float, float]]]]]
     "around-one": ("[max(0, 1 - v), 1 + v]", lambda v: (max(0, 1 - v), 1 + v)),
     "repeat": ("[v, v]", lambda v: (v, v)),
 }
-"""What a single number v may mean, in words and as a range."""
+"""Meanings of a single number v, as text and as a range."""
 
 INTERPOLATIONS: Final = {
     0: "nearest",
@@ -46,13 +46,13 @@ BORDER_MODES: Final = {
 
 
 def number(low: float, high: float, description: str, *, above: bool = False) -> Schema:
-    """A real number in [low, high], or in (low, high] with ``above``."""
+    """Describe a real number in [low, high], or in (low, high] with ``above``."""
     lower = "exclusiveMinimum" if above else "minimum"
     return {"type": "number", lower: low, "maximum": high, "description": description}
 
 
 def integer(low: int, high: int, description: str, *, odd: bool = False) -> Schema:
-    """A whole number in [low, high]; written as 5 or 5.0, as JSON Schema has it."""
+    """Describe a whole number in [low, high]; JSON Schema allows both 5 and 5.0."""
     schema: Schema = {"type": "integer", "minimum": low, "maximum": high, "description": description}
     return schema | ({"not": {"multipleOf": 2}} if odd else {})
 
@@ -62,12 +62,12 @@ def flag(description: str) -> Schema:
 
 
 def name(description: str) -> Schema:
-    """The name of something that a user named, as datasets have them: never a path."""
+    """Describe a name given by a user, such as a dataset's: never a path."""
     return {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", "description": description}
 
 
 def choice(options: Mapping[Any, str], description: str) -> Schema:
-    """One of a few values, each with the title that a form shows."""
+    """Describe one of a few values, each with the title that a form shows."""
     return {
         "oneOf": [{"const": value, "title": title} for value, title in options.items()],
         "description": description,
@@ -75,7 +75,7 @@ def choice(options: Mapping[Any, str], description: str) -> Schema:
 
 
 def pair(item: Schema, *, scalar: str | None = None) -> Schema:
-    """A range [low, high] of what ``item`` describes; with ``scalar`` a single number may stand for it."""
+    """Describe a range [low, high] of ``item``; with ``scalar`` a single number is accepted too."""
     inner = {key: value for key, value in item.items() if key != "description"}
     array = {"type": "array", "items": inner, "minItems": 2, "maxItems": 2, "x-ordered": True, "title": "range"}
     if scalar is None:
@@ -95,7 +95,7 @@ def pair(item: Schema, *, scalar: str | None = None) -> Schema:
 
 
 def array(item: Schema, low: int, high: int, description: str, *, title: str | None = None) -> Schema:
-    """Between ``low`` and ``high`` items, in any order."""
+    """Describe a list of ``low`` to ``high`` items, in any order."""
     schema: Schema = {"type": "array", "items": item, "minItems": low, "maxItems": high}
     return schema | ({"title": title} if title else {}) | {"description": description}
 
@@ -105,7 +105,7 @@ def either(description: str, *branches: Schema) -> Schema:
 
 
 def optional(schema: Schema, meaning: str) -> Schema:
-    """The same, or null, which means ``meaning``."""
+    """Allow null too, which means ``meaning``."""
     inner = {key: value for key, value in schema.items() if key != "description"}
     null = {"type": "null", "title": meaning}
     branches = [*inner["anyOf"], null] if set(inner) == {"anyOf"} else [inner, null]
@@ -113,7 +113,7 @@ def optional(schema: Schema, meaning: str) -> Schema:
 
 
 def record(properties: Mapping[str, Schema], description: str, *, required: Sequence[str] = ()) -> Schema:
-    """An object with these names and no others."""
+    """Describe an object with these names and no others."""
     return {
         "type": "object",
         "properties": dict(properties),
@@ -124,7 +124,7 @@ def record(properties: Mapping[str, Schema], description: str, *, required: Sequ
 
 
 def check(value: object, schema: Schema, place: Place = ()) -> tuple[JSON, list[tuple[Place, str]]]:
-    """The value as plain JSON (an integer where the schema wants one), and what is wrong with it, by place."""
+    """Return the value as plain JSON (an integer if the schema wants one), and its problems by location."""
     if "anyOf" in schema:
         return _check_any(value, schema["anyOf"], place)
     if "oneOf" in schema:
@@ -160,7 +160,7 @@ def _check_number(value: object, schema: Schema, place: Place) -> tuple[JSON, li
 
 
 def _bounds(value: float, schema: Schema) -> Iterator[tuple[bool, str]]:
-    """Whether each keyword about numbers holds, and the words for what it asks."""
+    """Yield True for each numeric keyword that holds, else False, with the text of its condition."""
     if schema["type"] == "integer":
         yield value == int(value), "a whole number"
     if "minimum" in schema:
@@ -190,7 +190,7 @@ def _check_choice(value: object, options: list[Schema], place: Place) -> tuple[J
             return const, []
     named = [option["const"] for option in options if isinstance(value, str) and option["title"].startswith(value)]
     if len(named) == 1 and not isinstance(named[0], str):
-        return None, [(place, f"is {quoted_json(value)}; did you mean {named[0]}, which stands for it?")]
+        return None, [(place, f"is {quoted_json(value)}; did you mean {named[0]}, the value of that name?")]
     allowed = ", ".join(
         quoted_json(option["const"]) + ("" if isinstance(option["const"], str) else f" ({option['title']})")
         for option in options
@@ -205,7 +205,7 @@ def _check_array(value: object, schema: Schema, place: Place) -> tuple[JSON, lis
     if not low <= len(value) <= high:
         return None, [(place, f"has {len(value)} items; it must have {_count(low, high)}")]
     results = [check(item, schema["items"], (*place, i)) for i, item in enumerate(value)]
-    problems = [problem for _, found in results for problem in found]
+    problems = [problem for _, item_problems in results for problem in item_problems]
     items = [item for item, _ in results]
     if not problems and schema.get("x-ordered") and _falls(items):
         problems.append((place, f"is {quoted_json(items)}; the first must not be larger than the second"))
@@ -222,7 +222,7 @@ def _check_object(value: object, schema: Schema, place: Place) -> tuple[JSON, li
     if not isinstance(value, Mapping):
         return None, [(place, f"is {quoted_json(value)}; it must be an object with {', '.join(properties)}")]
     problems = [
-        ((*place, name), f"is not known; known are {', '.join(properties)}") for name in value if name not in properties
+        ((*place, name), f"is not known; use {', '.join(properties)}") for name in value if name not in properties
     ]
     problems += [(place, f"lacks {name}") for name in schema["required"] if name not in value]
     if len(value) < schema.get("minProperties", 0):
@@ -230,8 +230,8 @@ def _check_object(value: object, schema: Schema, place: Place) -> tuple[JSON, li
     items = {}
     for name, inner in properties.items():
         if name in value:
-            items[name], found = check(value[name], inner, (*place, name))
-            problems += found
+            items[name], item_problems = check(value[name], inner, (*place, name))
+            problems += item_problems
     return items, problems
 
 
@@ -251,14 +251,14 @@ def _check_any(value: object, branches: list[Schema], place: Place) -> tuple[JSO
 
 
 def _expand(value: JSON, scalar: str) -> list[JSON]:
-    """The range that a single number stands for; the first branch beside it says what a range may hold."""
+    """Return the range that a single number means."""
     assert isinstance(value, int | float)  # noqa: S101 - its schema said so
     low, high = SCALARS[scalar][1](value)
-    return [low + 0, high]  # 0 has no sign here
+    return [low + 0, high]  # turns -0.0 into 0.0
 
 
 def _same_shape(value: object, branch: Schema) -> bool:
-    """Whether the branch is the one this value was probably written for, so that its complaint is the useful one."""
+    """Return True if the value was probably written for this branch, so that its problem is the useful one."""
     if "oneOf" in branch:
         return isinstance(value, str) and any(isinstance(option["const"], str) for option in branch["oneOf"])
     if "anyOf" in branch:

@@ -1,8 +1,7 @@
-"""Possible output sizes of a pipeline, known before a single image is read, and their check against a dataset.
+"""Output sizes of a pipeline, computed before any image is read, and their check against a dataset.
 
-A stream needs to know if its batches have one shape, and a pipeline that cannot hold for a dataset should be
-refused when it is declared, not after an hour. The sizes that may occur are followed through every node and every
-branch of a container.
+A stream needs to know if its batches have one shape. A pipeline that cannot work for a dataset should be refused when
+it is declared, not after an hour. Possible sizes are followed through every node and every branch of a container.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,22 +20,22 @@ from augment.transforms.catalogue import catalogue, moves_pixels, required
 from augment.transforms.entry import Extent
 
 MAX_EXTENTS: Final = 128
-"""Sizes that are followed one by one; more are followed as one range. A list of ``max_size`` has at most 64, and an
-image may lie or stand."""
+"""Sizes that are followed one by one; more are merged to one range. A list of ``max_size`` has at most 64, and an
+image may be landscape or portrait."""
 
 Path = tuple[int, ...]
-"""Which node: its position in the pipeline, then in each container."""
+"""Path of a node: its position in the pipeline, then in each container."""
 
 
 def fixed_output(spec: PipelineSpec) -> tuple[int, int] | None:
-    """Height and width of everything this pipeline gives, whatever goes in; None where it depends."""
+    """Return height and width of the pipeline's output if they are the same for any input, else None."""
     return _only(follow(spec, entry.ANY).outputs)
 
 
 def output_size(spec: PipelineSpec, height: int, width: int) -> tuple[int, int] | None:
-    """Height and width of what becomes of an image of this size; None where chance decides.
+    """Return height and width of the output for an image of this size, or None if they depend on chance.
 
-    Raises PipelineError where such an image cannot pass the pipeline.
+    Raises PipelineError if such an image cannot pass the pipeline.
     """
     walk = follow(spec, entry.point(height, width))
     _refuse(spec, walk.findings, f"an image of {height} x {width}")
@@ -65,7 +64,7 @@ def check_dataset(spec: PipelineSpec, dataset: Dataset) -> tuple[str, ...]:
     walk = follow(spec, Extent(least.height, entry.UNBOUNDED, least.width, entry.UNBOUNDED))
     if walk.firm and not walk.findings and misfit(spec, entry.UNBOUNDED, entry.UNBOUNDED) is None:
         _check_targets(spec, walk, dataset.targets)
-        return ()  # nothing of millions of records was read
+        return ()  # decided without reading millions of records
     given = dataset.sizes()
     places = np.flatnonzero(misfits(spec, given))
     if not len(places):
@@ -84,20 +83,20 @@ def check_dataset(spec: PipelineSpec, dataset: Dataset) -> tuple[str, ...]:
 
 
 def misfit(spec: PipelineSpec, height: int, width: int) -> str | None:
-    """Return why an image of this size cannot pass every draw, or None if it can; chance has no part in it."""
+    """Return why an image of this size cannot pass every draw, or None if it can; the answer is never random."""
     findings = follow(spec, entry.point(height, width)).findings
     return "; ".join(f"{each.name} on {height} x {width} pixels: {each.msg}" for each in findings) or None
 
 
 def misfits(spec: PipelineSpec, given: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell which of these sizes, int64 (N, 2) as height and width, cannot pass every draw.
+    """Return True for each of these sizes, int64 (N, 2) as height and width, that cannot pass every draw.
 
-    Sizes are followed together as one range, which is halved where some of them fit and some do not. If only chance or
-    the shape decides what comes out, each distinct size is followed: some 15 microseconds each.
+    Sizes are followed together as one range, which is halved if only some of them fit. If the output depends on chance
+    or shape alone, each distinct size is followed: some 15 microseconds each.
     """
     packed, inverse = np.unique(given[:, 0] << 32 | given[:, 1], return_inverse=True)
     distinct = np.column_stack([packed >> 32, packed & 0xFFFFFFFF])
-    found = np.zeros(len(distinct), np.bool_)
+    refused = np.zeros(len(distinct), np.bool_)
     waiting = [np.arange(len(distinct))] if len(distinct) else []
     while waiting:
         places = waiting.pop()
@@ -105,18 +104,18 @@ def misfits(spec: PipelineSpec, given: NDArray[np.int64]) -> NDArray[np.bool_]:
         (low_height, low_width), (height, width) = part.min(axis=0).tolist(), part.max(axis=0).tolist()
         largest = misfit(spec, height, width)
         if len(places) == 1:
-            found[places] = largest is not None
+            refused[places] = largest is not None
             continue
         walk = follow(spec, Extent(low_height, height, low_width, width))
         if not walk.firm:
-            found[places] = [bool(follow(spec, entry.point(*size)).findings) for size in part.tolist()]
+            refused[places] = [bool(follow(spec, entry.point(*size)).findings) for size in part.tolist()]
         elif follow(spec, Extent(low_height, height, low_width, width, firm=False)).findings:
-            found[places] = True
+            refused[places] = True
         elif walk.findings or largest is not None:
             axis = int(width - low_width > height - low_height)
             is_large = part[:, axis] > (part[:, axis].min() + part[:, axis].max()) // 2
             waiting += [places[is_large], places[~is_large]]
-    return found[inverse]
+    return refused[inverse]
 
 
 def _check_targets(spec: PipelineSpec, walk: "Walk", targets: frozenset[str]) -> None:
@@ -144,7 +143,7 @@ def _check_targets(spec: PipelineSpec, walk: "Walk", targets: frozenset[str]) ->
 
 @dataclass(frozen=True, slots=True)
 class SizeProblem:
-    """A node that cannot take what reaches it, and why."""
+    """Node that cannot take its input, with the reason."""
 
     path: Path
     name: str
@@ -152,18 +151,18 @@ class SizeProblem:
 
 
 def impossible(spec: PipelineSpec) -> list[SizeProblem]:
-    """What can pass no image at all: a crop larger than the resize before it, an output beyond the limit."""
+    """Return nodes that no image can pass: a crop larger than the resize before it, an output beyond the limit."""
     return follow(spec, entry.ANY).findings
 
 
 def after(name: str, params: entry.Params, before: Extent) -> Iterable[Extent]:
-    """Return the sizes that leave a transform which is applied to an image of ``before``; raises entry.Unfit."""
+    """Return the output sizes of a transform for an image of ``before``; raises entry.Unfit."""
     change = catalogue()[name].output_size
     return (before,) if change is None else change(params, before)
 
 
 def location(spec: PipelineSpec, path: Path) -> tuple[str | int, ...]:
-    """The place of a node in the canonical document: ``("transforms", 2, "OneOf", "transforms", 0, "Rotate")``."""
+    """Return the location of a node in the canonical document, such as ``("transforms", 2, "OneOf", …)``."""
     loc: list[str | int] = []
     nodes = spec.transforms
     for i in path:
@@ -199,11 +198,11 @@ Extents = frozenset[Extent]
 
 @dataclass(slots=True)
 class Walk:
-    """Sizes on their way through a pipeline: what may come out, and the nodes that cannot take what reaches them.
+    """Walk of sizes through a pipeline: the possible outputs, and the nodes that cannot take their input.
 
-    ``outputs`` leaves out what would come after a node with a finding.
-    ``reached`` are the transforms that may be applied, containers left out.
-    ``firm``: every lower bound on the way does occur, so that an image without findings passes every draw.
+    ``outputs`` leaves out sizes after a node with a finding.
+    ``reached`` are the transforms that may be applied, without containers.
+    ``firm``: every lower bound on the way does occur, so an image without findings passes every draw.
     """
 
     outputs: Extents = frozenset()
@@ -218,7 +217,7 @@ class Walk:
         return before
 
     def node(self, node: Node, before: Extents, path: Path, *, forced: bool = False) -> Extents:
-        """``forced``: a container has chosen this node, so that its own probability does not count."""
+        """Follow one node; ``forced``: a container has chosen it, so its own probability does not count."""
         p = float(str(node.params["p"]))
         if node.children:
             return self._container(node, before, path, p, forced=forced)
@@ -229,27 +228,27 @@ class Walk:
 
     def _transform(self, node: Node, before: Extents, path: Path) -> Extents:
         self.reached[path] = node
-        made: list[Extents] = []
+        outputs: list[Extents] = []
         for size in sorted(before):
-            if (path, size) not in self._known:  # a container comes by again and again
+            if (path, size) not in self._known:  # a container asks again and again
                 self._known[path, size] = self._one_size(node, size, path)
-            made.append(self._known[path, size])
-        return _merged(frozenset().union(*made))
+            outputs.append(self._known[path, size])
+        return _merged(frozenset().union(*outputs))
 
     def _one_size(self, node: Node, before: Extent, path: Path) -> Extents:
         try:
-            made = frozenset(after(node.name, node.params, before))
+            outputs = frozenset(after(node.name, node.params, before))
         except entry.Unfit as unfit:
             return self._find(path, node, str(unfit))
-        pixels = max((_certain_pixels(before, new) for new in made), default=0)
+        pixels = max((_certain_pixels(before, new) for new in outputs), default=0)
         if pixels > limits.OUTPUT_PIXELS and pixels > before.max_height * before.max_width:
             msg = f"it may give {pixels} pixels, the limit is {limits.OUTPUT_PIXELS} (OUTPUT_PIXELS); lower its size"
             return self._find(path, node, msg)
-        self.firm &= all(new.firm for new in made)
-        return made
+        self.firm &= all(new.firm for new in outputs)
+        return outputs
 
     def _find(self, path: Path, node: Node, msg: str) -> Extents:
-        if all(finding.path != path for finding in self.findings):  # one size that fails is enough to say it
+        if all(finding.path != path for finding in self.findings):  # one failing size is enough for a finding
             self.findings.append(SizeProblem(path, node.name, msg))
         return frozenset()
 
@@ -276,9 +275,9 @@ class Walk:
         return _merged(frozenset().union(*results))
 
     def _some_of(self, node: Node, before: Extents, path: Path) -> Extents:
-        """``n`` of the children in their order, each at most once or, with ``replace``, any number of times."""
+        """Follow ``n`` of the children in their order, each at most once or, with ``replace``, any number of times."""
         n = int(str(node.params["n"]))
-        chosen: list[Extents] = [before, *([frozenset()] * n)]  # after so many choices among the children seen
+        chosen: list[Extents] = [before, *([frozenset()] * n)]  # indexed by the number of children chosen so far
         for i, child in enumerate(node.children):
             counts = range(n) if node.params["replace"] else range(n - 1, -1, -1)
             for count in counts:
@@ -288,7 +287,7 @@ class Walk:
         return chosen[n]
 
     def _random_order(self, node: Node, before: Extents, path: Path) -> Extents:
-        """``n`` of the children in any order; sequences that repeat a child are followed too."""
+        """Follow ``n`` of the children in any order, including sequences that repeat a child."""
         everything = range(len(node.children))
         for _ in range(int(str(node.params["n"]))):
             further = self._any_of(node, everything, before, path, forced=False)
@@ -299,14 +298,14 @@ class Walk:
 
 
 def _certain_pixels(before: Extent, new: Extent) -> int:
-    """The most pixels that do occur in some draw: of one size the upper bound, of a range only the lower is sure."""
+    """Return the largest number of pixels that certainly occurs: of one size the upper bound, of a range the lower."""
     if before.size is not None and new.firm:
         return new.max_height * new.max_width
     return new.min_height * new.min_width
 
 
 def _merged(extents: Extents) -> Extents:
-    """Return the extents, or one range around them where they are too many to follow."""
+    """Return the extents, or one range around them if they are too many to follow."""
     if len(extents) <= MAX_EXTENTS:
         return extents
     hull = Extent(
@@ -320,7 +319,7 @@ def _merged(extents: Extents) -> Extents:
 
 
 def follow(spec: PipelineSpec, start: Extent) -> Walk:
-    """Follow images of these sizes through every node: what may come out, and which nodes cannot take them."""
+    """Follow images of these sizes through every node: possible outputs, and nodes that cannot take them."""
     walk = Walk()
     walk.outputs = walk.sequence(spec.transforms, frozenset({start}), ())
     return walk

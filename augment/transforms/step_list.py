@@ -1,7 +1,7 @@
-"""A document's shape as a pipeline: which steps it names, with which arguments, before names and arguments are known.
+"""Shape of a document as a pipeline: its steps and their arguments, before names and arguments are checked.
 
 Two kinds of document have one outline: ours, read here, and Albumentations' own files (``albumentations_files.py``).
-Each step remembers where it stands in the document that the user wrote, so that a problem points there.
+Each step keeps its location in the document that the user wrote, so that a problem points there.
 """
 
 import unicodedata
@@ -14,7 +14,7 @@ from augment.pipelines.document import MAX_KEY, Document, Loc
 from augment.validation import abridged, did_you_mean, quoted_json
 
 CHILDREN: Final = "transforms"
-"""The argument in which a container holds its steps."""
+"""Argument of a container that holds its steps."""
 
 SECTIONS: Final = ("name", "description", "transforms", "normalize", "boxes", "keypoints")
 _EXAMPLES: Final = {
@@ -22,16 +22,16 @@ _EXAMPLES: Final = {
     "boxes": "{min_area: 16}",
     "keypoints": "{outside: drop}",
 }
-"""The sections that are mappings."""
+"""The sections that are mappings, each with an example."""
 
 MAX_CHARACTERS: Final = {"name": 128, "description": 2_000}
-SEED_DROPPED: Final = "`seed` is dropped: a seed belongs to the call, a pipeline carries none"
+SEED_DROPPED: Final = "`seed` is dropped: a seed belongs to the call, not to a pipeline"
 _UNSEEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Unicode's control characters, line breaks, half characters
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One transform as written. ``loc`` is its place, ``params_loc`` the place that its arguments stand below."""
+    """One transform as written. ``loc`` is its location, ``params_loc`` that of its arguments."""
 
     name: str
     params: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(slots=True)
 class Outline:
-    """What a document asks for; ``problems`` are those of its shape."""
+    """Contents of a document; ``problems`` are those of its shape."""
 
     steps: list[Step] = field(default_factory=list)
     normalize: Mapping[str, Any] | None = None
@@ -56,7 +56,7 @@ class Outline:
 
 
 def read(document: Document) -> Outline:
-    """Read a document of ours: a mapping with ``transforms``, or the list of transforms alone."""
+    """Read one of our documents: a mapping with ``transforms``, or only the list of transforms."""
     outline = Outline(name=document.name)
     root = document.root
     if isinstance(root, list | tuple):
@@ -70,11 +70,11 @@ def read(document: Document) -> Outline:
         if key == "seed":
             outline.notices.append(document.notice(("seed",), SEED_DROPPED))
         elif key == "mix":
-            msg = "`mix` joins rows of a batch, which only a stream has; give it to the stream, beside the pipeline"
+            msg = "`mix` joins rows of a batch, which only a stream has; give it to the stream, not to the pipeline"
             outline.problems.append(document.problem((key,), msg))
         elif key not in SECTIONS:
             hint = did_you_mean(key, SECTIONS)
-            msg = f"`{abridged(key)}` is not a section of a pipeline{hint}; there are {', '.join(SECTIONS)}"
+            msg = f"`{abridged(key)}` is not a section of a pipeline{hint}; use {', '.join(SECTIONS)}"
             outline.problems.append(document.problem((key,), msg))
         elif key in MAX_CHARACTERS and (wrong := _wrong_text(key, value)):
             outline.problems.append(document.problem((key,), wrong))
@@ -100,14 +100,14 @@ def read(document: Document) -> Outline:
 
 
 def _wrong_text(key: str, value: object) -> str | None:
-    """None, or why this cannot be a name or a description: they are shown in terminals and written to files."""
+    """Return why this cannot be a name or a description, or None; they are shown in terminals and written to files."""
     if not isinstance(value, str):
         return f"`{key}` is text, not {kind(value)}"
     if len(value) > MAX_CHARACTERS[key]:
         return f"`{key}` has {len(value)} characters, it may have {MAX_CHARACTERS[key]}; shorten it"
     lines = [value] if key == "name" else value.split("\n")
-    if odd := [character for character in "".join(lines) if unicodedata.category(character) in _UNSEEN]:
-        return f"`{key}` has the control character {abridged(odd[0])}; remove it"
+    if controls := [character for character in "".join(lines) if unicodedata.category(character) in _UNSEEN]:
+        return f"`{key}` has the control character {abridged(controls[0])}; remove it"
     return None
 
 
@@ -149,7 +149,7 @@ def _step(document: Document, item: object, loc: Loc, problems: list[Problem]) -
 
 
 def kind(value: object) -> str:
-    """Name a value's kind in the words of YAML, with the value where it is short."""
+    """Name a value's kind in YAML's terms, or quote a scalar."""
     if value is None:
         return "nothing"
     if isinstance(value, Mapping):

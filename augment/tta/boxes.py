@@ -1,8 +1,8 @@
-"""Boxes of several views, brought back into the original image and joined.
+"""Boxes of several views, mapped back to the original image and joined.
 
 Weighted boxes fusion: R. Solovyev, W. Wang, T. Gabruseva, "Weighted boxes fusion: ensembling boxes from different
 object detection models", Image and Vision Computing 107 (2021), section 3. Boxes are float (N, 4), x_min, y_min, x_max,
-y_max in pixels at their edges.
+y_max in pixels, measured at the edges of pixels.
 """
 
 from collections.abc import Sequence
@@ -25,38 +25,38 @@ class Boxes:
     labels: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.intp]) -> "Boxes":
-        """Those rows; new arrays."""
+        """Return these rows as new arrays."""
         return Boxes(self.boxes[rows], self.scores[rows], self.labels[rows])
 
 
-def to_source(found: Boxes, frame: Frame) -> Boxes:
-    """The upright boxes about the four corners in the original, cut at its edges; those without any area are left out.
+def to_source(predicted: Boxes, frame: Frame) -> Boxes:
+    """Return the upright boxes around the four corners in the original, cut at its edges.
 
-    So are those that reach behind a perspective's horizon.
+    Boxes without area are left out, as are those that reach behind a perspective's horizon.
     """
-    corners = frame.to_source(found.boxes[:, _CORNERS] - 0.5) + 0.5
+    corners = frame.to_source(predicted.boxes[:, _CORNERS] - 0.5) + 0.5
     in_front = np.flatnonzero(~np.isnan(corners).any(axis=(1, 2)))
-    found, corners = found.take(in_front), corners[in_front]
+    predicted, corners = predicted.take(in_front), corners[in_front]
     height, width = frame.source
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
     boxes = np.clip(boxes, 0, [width, height, width, height])
-    there = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    return Boxes(boxes, found.scores, found.labels).take(there)
+    has_area = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    return Boxes(boxes, predicted.scores, predicted.labels).take(has_area)
 
 
 def fused(views: Sequence[Boxes], frames: Sequence[Frame], iou_threshold: float) -> Boxes:
-    """Weighted boxes fusion: boxes of one class that overlap become their mean, weighted by their scores.
+    """Fuse boxes: overlapping boxes of one class become their mean, weighted by their scores.
 
-    A box's score is the mean of those it was made of, times min(T, V) / V for T boxes of V views. V counts the views
-    that show the middle of the box: those that do not show it have no say.
+    A fused box's score is the mean of its parts' scores, times min(T, V) / V for T boxes of V views. V counts only the
+    views that show the middle of the box.
     """
     every = _together(views)
     clusters: list[list[int]] = []
     means = np.zeros((len(every.scores), 4))
     classes = np.zeros(len(every.scores), np.int64)
     for row in np.argsort(-every.scores, kind="stable"):
-        there = means[: len(clusters)]
-        overlaps = np.where(classes[: len(clusters)] == every.labels[row], _iou(every.boxes[row], there), 0.0)
+        cluster_means = means[: len(clusters)]
+        overlaps = np.where(classes[: len(clusters)] == every.labels[row], _iou(every.boxes[row], cluster_means), 0.0)
         best = int(overlaps.argmax()) if len(overlaps) else -1
         if best < 0 or overlaps[best] <= iou_threshold:
             best = len(clusters)
@@ -71,13 +71,13 @@ def fused(views: Sequence[Boxes], frames: Sequence[Frame], iou_threshold: float)
     scores = np.array([every.scores[rows].mean() for rows in clusters])
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5
     num_views = np.sum([frame.shows(middles) for frame in frames], axis=0)
-    num_views = np.maximum(num_views, 1)  # a mean of boxes may lie where no view looked
+    num_views = np.maximum(num_views, 1)  # a mean of boxes may be in a place that no view shows
     scores = scores * np.minimum(sizes, num_views) / num_views
     return Boxes(boxes, scores, classes[: len(clusters)]).take(np.argsort(-scores, kind="stable"))
 
 
 def suppressed(views: Sequence[Boxes], iou_threshold: float) -> Boxes:
-    """Non-maximum suppression: of boxes of one class that overlap, the one with the highest score, as it is."""
+    """Suppress non-maxima: of overlapping boxes of one class, keep the one with the highest score unchanged."""
     every = _together(views)
     waiting = np.argsort(-every.scores, kind="stable")
     kept = []
@@ -98,7 +98,7 @@ def _together(views: Sequence[Boxes]) -> Boxes:
 
 
 def _iou(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a box (4,) and each of others (N, 4) have in common, as a share of what they cover together."""
+    """Return the intersection over union of a box (4,) with each of others (N, 4)."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     common = np.clip(sides, 0, None).prod(axis=1)
     areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()

@@ -1,7 +1,7 @@
-"""Maps of scores over views, brought back into the original image and averaged.
+"""Maps of scores over views, mapped back to the original image and averaged.
 
-Each pixel of the original takes the map's value at the place where its middle lies in the view, bilinear between the
-middles of the map's cells; beyond the outermost middles the outermost value counts.
+Each pixel of the original takes the map's value at the place of its middle in the view, bilinear between the middles of
+the map's cells. Beyond the outermost middles the outermost value counts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from augment.tta.frame import Frame, snapped, through, within
 
 _CHUNK_PIXELS = 2**15
-"""Pixels that are looked up at once: what is kept of them meanwhile stays small, whatever the image's size."""
+"""Number of pixels that are looked up at once, which bounds the memory for images of any size."""
 
 _NEGLIGIBLE = 1e-9
-"""Pixels that a turn moves the far side of an image by, and yet is none."""
+"""Shift of the image's far side, in pixels, up to which a rotation is ignored."""
 
 _Values = NDArray[np.float32]
 _Part = tuple[slice, slice]
@@ -24,9 +24,9 @@ _Part = tuple[slice, slice]
 
 @dataclass(frozen=True, slots=True)
 class ViewMap:
-    """What was predicted over one view: ``values`` float32 (C, h, w).
+    """Prediction over one view: ``values`` float32 (C, h, w).
 
-    ``stride`` is how many of the view's pixels one cell is wide and high; None spreads the map evenly over the view.
+    ``stride`` is the side of a cell in pixels of the view; None spreads the map evenly over the view.
     """
 
     frame: Frame
@@ -34,7 +34,7 @@ class ViewMap:
     stride: float | None = None
 
     def in_cells(self) -> NDArray[np.float64]:
-        """The matrix from the original's pixels to the map's cells, whole numbers being their middles."""
+        """Return the matrix from the original's pixels to the map's cells; whole numbers are the middles of cells."""
         (height, width), (rows, columns) = self.frame.size, self.values.shape[1:]
         across = self.stride or width / columns
         down = self.stride or height / rows
@@ -44,7 +44,7 @@ class ViewMap:
 
 
 def averaged(views: Sequence[ViewMap]) -> tuple[_Values, NDArray[np.uint16]]:
-    """The mean (C, H, W) over the views that show a pixel, and their number (H, W); NaN where it is 0. New arrays."""
+    """Return the mean (C, H, W) over the views that show a pixel (NaN: none) and their number (H, W), new arrays."""
     height, width = views[0].frame.source
     total = np.zeros((views[0].values.shape[0], height, width), np.float32)
     coverage = np.zeros((height, width), np.uint16)
@@ -58,7 +58,7 @@ def averaged(views: Sequence[ViewMap]) -> tuple[_Values, NDArray[np.uint16]]:
 
 
 def _brought_back(view: ViewMap) -> Iterator[tuple[_Part, _Values, NDArray[np.bool_] | None]]:
-    """Parts of the original, their values (C, h, w) and which of their pixels (h, w) the view shows; None is all."""
+    """Yield parts of the original, their values (C, h, w) and a mask (h, w) of the pixels in view (None: all)."""
     forward = view.frame.forward
     counts = np.abs(forward) * max(view.frame.source) > _NEGLIGIBLE * abs(forward[2, 2])
     straight = not counts[[0, 1, 2, 2], [1, 0, 0, 1]].any()
@@ -69,15 +69,15 @@ def _brought_back(view: ViewMap) -> Iterator[tuple[_Part, _Values, NDArray[np.bo
 
 
 def _along_axes(view: ViewMap, *, turned: bool) -> Iterator[tuple[_Part, _Values, None]]:
-    """Where a row of the original is a row of the view (or a column, where it is ``turned``): cuts, flips, sizes."""
+    """Map back a view whose rows are rows of the original (columns if ``turned``): cuts, flips, resizes."""
     values = view.values.swapaxes(1, 2) if turned else view.values
-    axes = (0, 1) if turned else (1, 0)  # of the view, x being 0, that go with the original's rows and columns
+    axes = (0, 1) if turned else (1, 0)  # the view's axes (x is 0) along the original's rows and columns
     places, parts = [], []
     for axis, side, source in zip(axes, (1, 0), view.frame.source, strict=True):
         middles = np.zeros((source, 2))
         middles[:, side] = np.arange(source)
-        there = through(view.frame.forward, middles)[:, axis]
-        seen = np.flatnonzero(_between(there, view.frame.size[1 - axis]))
+        positions = through(view.frame.forward, middles)[:, axis]
+        seen = np.flatnonzero(_between(positions, view.frame.size[1 - axis]))
         if not len(seen):
             return
         parts.append(slice(int(seen[0]), int(seen[-1]) + 1))
@@ -115,14 +115,14 @@ def _anywhere(view: ViewMap) -> Iterator[tuple[_Part, _Values, NDArray[np.bool_]
 
 
 def _bounds(frame: Frame) -> _Part:
-    """The smallest part of the original that holds all that the view shows."""
+    """Return the smallest part of the original that holds everything the view shows."""
     (height, width), source = frame.size, frame.source
     corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]])
-    there = frame.to_source(corners)
-    if np.isnan(there).any():  # a horizon runs through the view
+    mapped = frame.to_source(corners)
+    if np.isnan(mapped).any():  # a horizon runs through the view
         return slice(0, source[0]), slice(0, source[1])
-    low = np.clip(np.floor(there.min(axis=0)), 0, source[::-1]).astype(int)
-    high = np.clip(np.ceil(there.max(axis=0)) + 1, 0, source[::-1]).astype(int)
+    low = np.clip(np.floor(mapped.min(axis=0)), 0, source[::-1]).astype(int)
+    high = np.clip(np.ceil(mapped.max(axis=0)) + 1, 0, source[::-1]).astype(int)
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
@@ -133,7 +133,7 @@ def _between(places: NDArray[np.float64], size: int) -> NDArray[np.bool_]:
 def _neighbours(
     places: NDArray[np.float64], size: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """The cells before and behind each place along one axis, and the share of the second."""
+    """Return the cells before and after each place along one axis, and the share of the second."""
     places = np.clip(snapped(places), 0, size - 1)
     low = places.astype(np.intp)
     return low, np.minimum(low + 1, size - 1), (places - low).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Check callers' predictions and turn them into arrays that fit the batch."""
+"""Checks of callers' predictions, and their conversion to arrays that fit the batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _OWNERS = {"scores": "boxes", "box_labels": "boxes", "keypoint_scores": "keypoin
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The predictions for one view; ``names`` are the entries that were given.
+    """Predictions for one view; ``names`` are the entries that were given.
 
     labels float64 (N, C); masks a float32 (C, h, w) or (h, w) for each row; boxes for each row; keypoints float64
     (N, K, 2); keypoint_scores float64 (N, K).
@@ -33,25 +33,25 @@ class Taken:
 
 
 def taken(predictions: Sequence[Mapping[str, Any]], batch: Batch) -> list[Taken]:
-    """One for each view of the batch, all with the same entries and shapes."""
+    """Check and convert predictions, one mapping for each view of the batch, all with the same entries and shapes."""
     num_views = len(batch.views)
     given = list(validation.many("predictions", predictions))
     if isinstance(predictions, Mapping) or not all(isinstance(each, Mapping) for each in given):
-        raise CallError("predictions is a list of one mapping for each view, such as {'labels': array}")
+        raise CallError("predictions must be a list of one mapping for each view, such as {'labels': array}")
     if len(given) != num_views:
         raise CallError(
-            f"predictions has {len(given)} entries, the batch {num_views} views; give one for each view, in their order"
+            f"predictions has {len(given)} entries, the batch has {num_views} views; give one for each view, in order"
         )
-    found = [_of_view(view, each, len(batch)) for view, each in enumerate(given)]
-    _check_alike(found)
-    return found
+    views = [_of_view(view, each, len(batch)) for view, each in enumerate(given)]
+    _check_alike(views)
+    return views
 
 
 def _of_view(view: int, given: Mapping[str, Any], num_rows: int) -> Taken:
     where = f"predictions[{view}]"
     names = frozenset(name for name, value in given.items() if value is not None)
     for name in sorted(names - set(_NAMES), key=str):
-        raise CallError(f"{where} has {validation.quoted(name)}; entries are {', '.join(_NAMES)}")
+        raise CallError(f"{where} has {validation.quoted(name)}; allowed are {', '.join(_NAMES)}")
     for name in sorted(names):
         if (owner := _OWNERS.get(name)) and owner not in names:
             raise CallError(f"{where} has {name} without {owner}; give both")
@@ -69,30 +69,30 @@ def _of_view(view: int, given: Mapping[str, Any], num_rows: int) -> Taken:
     )
 
 
-def _check_alike(found: Sequence[Taken]) -> None:
-    first = found[0]
-    for view, other in enumerate(found[1:], start=1):
+def _check_alike(views: Sequence[Taken]) -> None:
+    first = views[0]
+    for view, other in enumerate(views[1:], start=1):
         if other.names != first.names:
             one, two = (", ".join(sorted(each.names)) for each in (first, other))
-            raise CallError(f"predictions[0] has {one}, predictions[{view}] has {two}; give the same of every view")
+            raise CallError(f"predictions[0] has {one}, predictions[{view}] has {two}; give the same for every view")
         for name in ("labels", "keypoints"):
             one, two = getattr(first, name), getattr(other, name)
             if one is not None and one.shape != two.shape:
                 raise CallError(
-                    f"{name} are {one.shape} for view 0 and {two.shape} for view {view}; they are as many of every view"
+                    f"{name} are {one.shape} for view 0 and {two.shape} for view {view}; give the same shape for all"
                 )
         for row, (mine, yours) in enumerate(zip(first.masks or (), other.masks or (), strict=True)):
             if mine.shape[:-2] != yours.shape[:-2]:
                 raise CallError(
                     f"masks of row {row} are {mine.shape} for view 0 and {yours.shape} for view {view}; the number of "
-                    "classes is that of every view"
+                    "classes must be the same for every view"
                 )
 
 
 def _rows(name: str, value: Any, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
     array = _array(name, value)
     if array.ndim != len(shape) or any(
-        wanted not in (None, there) for wanted, there in zip(shape, array.shape, strict=True)
+        expected not in (None, actual) for expected, actual in zip(shape, array.shape, strict=True)
     ):
         sides = ", ".join("any" if side is None else str(side) for side in shape)
         raise CallError(f"{name} is {array.shape}; it must be ({sides})")
@@ -100,21 +100,21 @@ def _rows(name: str, value: Any, shape: tuple[int | None, ...]) -> NDArray[np.fl
 
 
 def _maps(name: str, value: Any, num_rows: int) -> list[NDArray[np.float32]]:
-    found = []
+    maps = []
     for row, each in enumerate(_each_row(name, value, num_rows)):
         array = _array(f"{name}[{row}]", each)
         if array.ndim not in {2, 3} or 0 in array.shape:
             raise CallError(f"{name}[{row}] is {array.shape}; it must be (C, h, w), scores for each class, or (h, w)")
-        found.append(array.astype(np.float32))
-    return found
+        maps.append(array.astype(np.float32))
+    return maps
 
 
 def _boxes(where: str, given: Mapping[str, Any], num_rows: int) -> list[Boxes]:
     if "scores" not in given or given["scores"] is None:
-        raise CallError(f"{where} has boxes without scores; give how sure the model is of each, or ones")
+        raise CallError(f"{where} has boxes without scores; give the model's confidence in each, or ones")
     names = ["boxes", "scores", *(["box_labels"] if given.get("box_labels") is not None else [])]
     columns = [_each_row(f"{where}[{name!r}]", given[name], num_rows) for name in names]
-    found = []
+    boxes_by_row = []
     for row, values in enumerate(zip(*columns, strict=True)):
         arrays = [_array(f"{where}[{name!r}][{row}]", value) for name, value in zip(names, values, strict=True)]
         num_boxes = len(arrays[0])
@@ -128,20 +128,20 @@ def _boxes(where: str, given: Mapping[str, Any], num_rows: int) -> list[Boxes]:
                 )
         scores = arrays[1].astype(np.float64)
         if not (np.isfinite(places).all() and np.isfinite(scores).all() and (scores >= 0).all()):
-            raise CallError(f"{where} has boxes or scores that are no numbers, or scores below 0, in row {row}")
+            raise CallError(f"{where} has boxes or scores that are not numbers, or scores below 0, in row {row}")
         if (places[:, 2:] < places[:, :2]).any():
             raise CallError(
                 f"{where}['boxes'][{row}] has a box that ends before it begins; give x_min, y_min, x_max, y_max"
             )
         classes = arrays[2].astype(np.int64) if len(arrays) > 2 else np.zeros(num_boxes, np.int64)
-        found.append(Boxes(places.astype(np.float64), scores, classes))
-    return found
+        boxes_by_row.append(Boxes(places.astype(np.float64), scores, classes))
+    return boxes_by_row
 
 
 def _labels(where: str, value: Any, num_rows: int) -> NDArray[np.float64]:
     labels = _rows(f"{where}['labels']", value, (num_rows, None))
     if not np.isfinite(labels).all():
-        raise CallError(f"{where}['labels'] holds what is no number; look at what the model gave")
+        raise CallError(f"{where}['labels'] has values that are not numbers; check the model's output")
     return labels
 
 
@@ -150,7 +150,7 @@ def _scores_of_points(where: str, given: Mapping[str, Any]) -> NDArray[np.float6
     scores = _rows(f"{where}['keypoint_scores']", given["keypoint_scores"], shape)
     if not (np.isfinite(scores).all() and (scores >= 0).all()):
         raise CallError(
-            f"{where}['keypoint_scores'] holds what is no number, or one below 0; give weights of at least 0"
+            f"{where}['keypoint_scores'] has values that are not numbers, or below 0; give weights of at least 0"
         )
     return scores
 
@@ -163,14 +163,14 @@ def _each_row(name: str, value: Any, num_rows: int) -> list[Any]:
     if rows is None or isinstance(value, str | bytes | Mapping):
         raise CallError(f"{name} is {validation.quoted(value)}; give one entry for each of the {num_rows} rows")
     if len(rows) != num_rows:
-        raise CallError(f"{name} has {len(rows)} rows, the batch {num_rows}; give one entry for each row")
+        raise CallError(f"{name} has {len(rows)} rows, the batch has {num_rows}; give one entry for each row")
     return rows
 
 
 def _array(name: str, value: Any) -> NDArray[Any]:
     try:
         array = np.asarray(value)
-    except Exception as error:  # lists of unequal lengths, a tensor on a device, a stranger's __array__
+    except Exception as error:  # lists of unequal lengths, a tensor on a device, a faulty __array__ of the caller
         raise CallError(f"{name} is {validation.quoted(value)}, which NumPy cannot read; give an array") from error
     if array.dtype.kind not in "biuf":
         raise CallError(f"{name} is {array.dtype}; it must be numbers")

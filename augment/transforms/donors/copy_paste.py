@@ -1,4 +1,4 @@
-"""CopyPaste: objects of donors, cut out by their masks, upon the image."""
+"""CopyPaste: objects of donors, cut out by their masks and pasted onto the image."""
 
 import copy
 from collections.abc import Sequence
@@ -26,12 +26,13 @@ _Range = tuple[float, float]
 
 
 class CopyPaste:
-    """Pastes objects of donors, one donor after the other.
+    """Transform that pastes objects of donors, one donor after the other.
 
-    A donor is mirrored with probability ``flip_p`` (never one with keypoints: whose left is right would be unknown
-    here), scaled by a factor of ``scale_range`` times what fits it into the image, and laid at a random place. Of its
-    objects a share from ``share_range`` is chosen, at least one and at most ``max_objects``. ``blend_sigma``: standard
-    deviation in pixels of the Gaussian that softens the edge of what is pasted; targets do not know it.
+    A donor is mirrored with probability ``flip_p``, but never one with keypoints, because their left and right are
+    unknown here. It is scaled by a factor of ``scale_range`` times the scale at which it fits the image, and put at a
+    random place. A share from ``share_range`` of its objects is chosen, at least one and at most ``max_objects``.
+    ``blend_sigma``: standard deviation in pixels of the Gaussian that softens the edges of pasted objects; targets
+    ignore it.
 
     Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation" (2021).
     """
@@ -65,10 +66,10 @@ class CopyPaste:
             if piece.sample.boxes is None or piece.sample.instance_masks is None:
                 raise Unfit("it needs boxes with instance masks, which this record or a donor does not have")
         joined = copy.deepcopy(base)
-        said = {}
+        drawn = {}
         for nth, donor in enumerate(donors, 1):
-            joined, said[f"image_{nth}"] = self._paste(joined, donor, generator)
-        return without_orphans(joined, base), said
+            joined, drawn[f"image_{nth}"] = self._paste(joined, donor, generator)
+        return without_orphans(joined, base), drawn
 
     def _paste(self, base: Piece, donor: Piece, generator: np.random.Generator) -> tuple[Piece, dict[str, Any]]:
         frame = base.sample.image.shape[:2]
@@ -83,17 +84,17 @@ class CopyPaste:
         count = min(self.max_objects, max(1, round(generator.uniform(*self.share_range) * len(masked))))
         rows = np.sort(generator.permutation(masked)[:count])
         pasted = tile.targets(_objects(donor, rows))
-        said = {
+        drawn = {
             "factor": factor,
             "flipped": flips,
             **tile.as_json(),
             "objects": [int(row) for row in rows],
             "seen": len(pasted.visible),
         }
-        return (self._covered(base, pasted, donor.sample, tile) if len(pasted.visible) else base), said
+        return (self._covered(base, pasted, donor.sample, tile) if len(pasted.visible) else base), drawn
 
     def _tile(self, shape: tuple[int, int], frame: tuple[int, int], factor: float, at: list[float]) -> Tile:
-        """The donor in the frame: all of it somewhere, or where it is larger than the frame a part of it."""
+        """Place the donor in the frame: the whole donor, or a part of it if it is larger than the frame."""
         scale = factor * min(frame[0] / shape[0], frame[1] / shape[1])
         spans = []
         for side, room, share in zip(shape, frame, at, strict=True):
@@ -106,7 +107,7 @@ class CopyPaste:
         return Tile(part, place, place, self.interpolation, self.area)
 
     def _covered(self, base: Piece, pasted: Piece, donor: Sample, tile: Tile) -> Piece:
-        """The base under what is pasted, and with it."""
+        """Return the base with the pasted objects on top."""
         sample = base.sample
         window = tile.seen.slices
         cover = np.zeros(sample.image.shape[:2], bool)
@@ -131,16 +132,16 @@ class CopyPaste:
         if not self.blend_sigma:
             hard: NDArray[np.uint8] = np.where(cover[tile.seen.slices][..., np.newaxis], over, under)
             return hard
-        # whole numbers throughout: OpenCV's blur of them is the same on every machine
+        # integers throughout: OpenCV's blur of them is the same on every machine
         soft = cv2.GaussianBlur(cover.astype(np.uint8) * 255, (0, 0), self.blend_sigma)
         share = soft[tile.seen.slices][..., np.newaxis].astype(np.uint32)
         return ((under * (255 - share) + over * share + 127) // 255).astype(np.uint8)
 
 
 def _hidden(piece: Piece, cover: NDArray[np.bool_]) -> Piece:
-    """What is left of the objects under a cover: masks are cut, boxes drawn about what is left, keypoints are lost.
+    """Return the objects that are still visible under a cover: masks are cut, boxes drawn anew, keypoints lost.
 
-    An object without a mask loses the share of its box that is covered, and its box stays.
+    An object without a mask loses the covered share of its box, and its box stays.
     """
     sample = piece.sample
     masks = _stack(sample)
@@ -165,7 +166,7 @@ def _hidden(piece: Piece, cover: NDArray[np.bool_]) -> Piece:
 
 
 def _around(mask: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The box about the pixels of a mask, where it can be within the box that was there."""
+    """Return the box around the pixels of a mask, cut at the previous box if possible."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     extent = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
     within = np.concatenate([np.maximum(extent[:2], box[:2]), np.minimum(extent[2:], box[2:])])
@@ -179,7 +180,7 @@ def _uncovered(box: NDArray[np.float64], cover: NDArray[np.bool_]) -> float:
 
 
 def _covers(cover: NDArray[np.bool_], points: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which points lie on a pixel that is covered."""
+    """Return True for each point on a covered pixel."""
     height, width = cover.shape
     x, y = np.floor(np.nan_to_num(points.astype(np.float64), nan=-1.0) + 0.5).T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -189,7 +190,7 @@ def _covers(cover: NDArray[np.bool_], points: NDArray[np.float32]) -> NDArray[np
 
 
 def _objects(donor: Piece, rows: NDArray[np.int64]) -> Piece:
-    """These objects of a donor with their keypoints: those that say so, else those that lie on them."""
+    """Select objects of a donor with their keypoints, by owner if it is known, else by place."""
     chosen = with_boxes(donor, rows)
     sample = donor.sample
     if sample.keypoints is None:
@@ -202,7 +203,7 @@ def _objects(donor: Piece, rows: NDArray[np.int64]) -> Piece:
 
 
 def _mirrored(sample: Sample) -> Sample:
-    """Left to right, without keypoints."""
+    """Mirror a sample without keypoints left to right."""
     width = sample.image.shape[1]
     boxes = np.array(sample.boxes, np.float32).reshape(-1, 4)
     boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
@@ -214,5 +215,5 @@ def _mirrored(sample: Sample) -> Sample:
 def _stack(sample: Sample) -> NDArray[np.uint8]:
     masks = stack_of(sample)
     if masks is None:
-        raise AssertionError("join looked whether they are there")
+        raise AssertionError("join has checked that they exist")
     return masks

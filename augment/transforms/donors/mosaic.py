@@ -1,7 +1,7 @@
 """Mosaic: four or nine images in one.
 
-A tile is a part of an image that is resized and put into another frame, with its targets. Coordinates go through one
-matrix, pixel to pixel, whole numbers being the middles of pixels; masks take the very pixels that OpenCV's
+A tile is a part of an image that is resized and put into another frame, with its targets. Coordinates are mapped by one
+matrix, pixel to pixel; whole numbers are the middles of pixels. Masks take the same pixels that OpenCV's
 INTER_NEAREST_EXACT takes of an image.
 """
 
@@ -30,7 +30,7 @@ _Array = NDArray[Any]
 
 
 class Rect(NamedTuple):
-    """Whole pixels of an image; it may hold none."""
+    """Rectangle of whole pixels of an image; it may be empty."""
 
     top: int
     left: int
@@ -50,10 +50,10 @@ class Rect(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """How an image is shown in a frame: its ``part`` is resized to fill ``place``, and what lies in ``cell`` is seen.
+    """View of an image in a frame: its ``part`` is resized to fill ``place``, and is visible inside ``cell``.
 
-    ``place`` may reach beyond the frame, ``cell`` does not. ``area``: the area filter takes the place of the chosen one
-    where the part becomes smaller.
+    ``place`` may reach beyond the frame, ``cell`` does not. ``area``: the area filter replaces the chosen one if the
+    part becomes smaller.
     """
 
     part: Rect
@@ -64,33 +64,33 @@ class Tile:
 
     @property
     def seen(self) -> Rect:
-        """The pixels of the frame that show the image."""
+        """Pixels of the frame that show the image."""
         return self.place & self.cell
 
     def as_json(self) -> dict[str, list[int]]:
-        """Its rectangles as top, left, height and width."""
+        """Return its rectangles as top, left, height and width."""
         return {"part": list(self.part), "place": list(self.place), "cell": list(self.cell)}
 
     @property
     def matrix(self) -> NDArray[np.float64]:
-        """From the image's pixels to the frame's."""
+        """Matrix from the image's pixels to the frame's."""
         resize = resized((self.part.height, self.part.width), (self.place.height, self.place.width))
         return shifted(self.place.left, self.place.top) @ resize @ shifted(-self.part.left, -self.part.top)
 
     def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What is seen of the image."""
+        """Return the visible pixels of the image."""
         part, place = self.part, self.place
         cut: _Array = np.ascontiguousarray(image[part.slices])
         if (part.height, part.width) != (place.height, place.width):
             shrinks = self.area and place.height <= part.height and place.width <= part.width
             interpolation = cv2.INTER_AREA if shrinks else self.interpolation
-            if interpolation == cv2.INTER_NEAREST:  # it takes the pixel at a corner, masks the one in the middle
+            if interpolation == cv2.INTER_NEAREST:  # it takes the pixel at a corner, but masks use the middle
                 interpolation = cv2.INTER_NEAREST_EXACT
             cut = cv2.resize(cut, (place.width, place.height), interpolation=interpolation)
         return cut[self._window.slices]
 
     def nearest(self, masks: _Array) -> _Array:
-        """What is seen of a mask (H, W) or a stack of them (N, H, W), a new array of the same type."""
+        """Return the visible part of a mask (H, W) or a stack of them (N, H, W), a new array of the same type."""
         part, place, window = self.part, self.place, self._window
         rows = part.top + _nearest(part.height, place.height)[window.slices[0]]
         columns = part.left + _nearest(part.width, place.width)[window.slices[1]]
@@ -98,10 +98,10 @@ class Tile:
         return taken
 
     def targets(self, piece: Piece) -> Piece:
-        """Boxes and keypoints in the frame, instance masks in what is seen of it; new arrays, the rest is shared.
+        """Map boxes and keypoints to the frame, instance masks to its visible part; new arrays, the rest is shared.
 
-        Boxes are cut at what is seen, those of which nothing is left are left out; so are those whose mask was there
-        and is gone. Keypoints keep number and order; those that are not seen are lost.
+        Boxes are cut at the visible part and dropped if nothing is left, or if they had a mask and it is gone.
+        Keypoints keep number and order; those that are not visible are lost.
         """
         piece = replace(piece, sample=replace(piece.sample))
         self._move_keypoints(piece.sample)
@@ -109,7 +109,7 @@ class Tile:
 
     @property
     def _window(self) -> Rect:
-        """What is seen, counted from the corner of the place."""
+        """Visible part, relative to the corner of the place."""
         seen = self.seen
         return Rect(seen.top - self.place.top, seen.left - self.place.left, seen.height, seen.width)
 
@@ -123,10 +123,10 @@ class Tile:
         left = shares > 0
         masks = stack_of(piece.sample)
         if masks is not None:
-            there = masks.any(axis=(1, 2))
+            remains = masks.any(axis=(1, 2))
             parts = np.zeros((len(masks), seen.height, seen.width), np.uint8)
             parts[left] = self.nearest(masks[left]) != 0
-            left &= ~there | parts.any(axis=(1, 2))
+            left &= ~remains | parts.any(axis=(1, 2))
         kept = with_boxes(piece, left)
         shapes = shapes[left]
         boxes = np.hstack([shapes[:, 0].min(axis=1), shapes[:, 0].max(axis=1)])
@@ -157,7 +157,7 @@ class Tile:
 
 
 def _nearest(before: int, after: int) -> NDArray[np.int64]:
-    """Which of ``before`` pixels each of ``after`` shows, by OpenCV itself."""
+    """Return which of ``before`` pixels each of ``after`` pixels shows, as computed by OpenCV."""
     if before == after:
         return np.arange(before)
     places = np.arange(before, dtype=np.float32)[np.newaxis]
@@ -167,19 +167,17 @@ def _nearest(before: int, after: int) -> NDArray[np.int64]:
 
 
 _Span = tuple[int, int, float]
-"""First pixel, number of pixels, and where an image that leaves room lies between them: 0 at the start, 1 at the end.
-"""
+"""First pixel, number of pixels, and position of a smaller image between them: 0 at the start, 1 at the end."""
 
 
 class Mosaic:
-    """Joins the image with donors on a grid of 2 x 2 or 3 x 3 cells.
+    """Transform that joins the image with donors on a grid of 2 x 2 or 3 x 3 cells.
 
-    Of four cells, the point where they meet is drawn from ``center_range``, a share of height and of width. Of nine,
-    the middle cell is half as high and wide as the result and has its middle there (Ultralytics' ``_mosaic9``: at 0.5).
-    Which image lies in which cell is drawn. ``fit_mode``: ``cover`` fills the cell with a part of the image (at a
-    random place), ``contain`` shows all of it in its cell, ``half`` scales it to fit into half the height and width of
-    the result and cuts it at its cell, as Ultralytics' ``_mosaic4``. Where an image leaves room in its cell, it
-    touches the cells in the middle.
+    The meeting point of four cells is drawn from ``center_range``, a share of height and of width. Of nine cells, the
+    middle one is half as high and wide as the result and is centred there (Ultralytics' ``_mosaic9``: at 0.5). The cell
+    of each image is drawn. ``fit_mode``: ``cover`` fills the cell with a random part of the image; ``contain`` shows
+    the whole image in its cell; ``half`` scales it to fit into half the height and width of the result and cuts it at
+    its cell, as Ultralytics' ``_mosaic4``. An image that is smaller than its cell touches the cells in the middle.
 
     Bochkovskiy et al., "YOLOv4: Optimal Speed and Accuracy of Object Detection" (2020).
     """

@@ -1,4 +1,4 @@
-"""A sample that is about to be joined with others: its rows are numbered, and what is left of each box is known."""
+"""Sample that is about to be joined with others: its rows are numbered, and the visible share of boxes is known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +15,15 @@ from augment.transforms.matrix_geometry import joined_shapes, shapes_of
 
 OF_BOXES: Final = ("boxes", "box_labels", "box_rows", "instance_masks")
 OF_KEYPOINTS: Final = ("keypoints", *BY_KEYPOINT, "keypoint_rows")
-"""Fields of a sample that have a row for each box, or keypoint."""
+"""Fields of a sample with a row for each box, or keypoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A sample whose ``box_rows`` and ``keypoint_rows`` are set and unique over all that it is joined with.
+    """Sample whose ``box_rows`` and ``keypoint_rows`` are set and unique among all samples that are joined.
 
-    ``visible`` is float64 (N,), the share of each box's area that is left so far: ones for a fresh sample, (0,) without
-    boxes. ``shapes`` are those of ``matrix_geometry`` in pixels, float64 (N, 2, K, 2); None where boxes are whole.
+    ``visible`` is float64 (N,), the share of each box's area that is visible so far: ones for a fresh sample, (0,)
+    without boxes. ``shapes`` are those of ``matrix_geometry`` in pixels, float64 (N, 2, K, 2); None if boxes are whole.
     """
 
     sample: Sample
@@ -36,7 +36,7 @@ class Piece:
 
 
 def with_boxes(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Piece:
-    """The piece with these of its boxes and all that is said of them; the image and the other targets are shared."""
+    """Select boxes of the piece, with all their annotations; the image and the other targets are shared."""
     taken = {name: values[rows] for name in OF_BOXES if (values := getattr(piece.sample, name)) is not None}
     return Piece(
         replace(piece.sample, **taken), piece.visible[rows], None if piece.shapes is None else piece.shapes[rows]
@@ -44,13 +44,13 @@ def with_boxes(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_])
 
 
 def with_keypoints(piece: Piece, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Piece:
-    """The piece with these of its keypoints and all that is said of them; the rest is shared."""
+    """Select keypoints of the piece, with all their annotations; the rest is shared."""
     taken = {name: values[rows] for name in OF_KEYPOINTS if (values := getattr(piece.sample, name)) is not None}
     return replace(piece, sample=replace(piece.sample, **taken))
 
 
 def lose_keypoints(sample: Sample, lost: NDArray[np.bool_]) -> None:
-    """Take the places of these keypoints away, in place: NaN, visibility 0; angles and scales become 0."""
+    """Mark these keypoints as lost, in place: NaN, visibility 0; angles and scales become 0."""
     if sample.keypoints is None:
         return
     sample.keypoints[lost] = np.nan
@@ -60,22 +60,22 @@ def lose_keypoints(sample: Sample, lost: NDArray[np.bool_]) -> None:
 
 
 def together(pieces: Sequence[Piece], windows: Sequence[tuple[slice, slice]]) -> Piece:
-    """All boxes and keypoints in one piece, in their order, new arrays; the rest is that of the first.
+    """Join all boxes and keypoints in one piece, in their order, as new arrays; the rest is that of the first.
 
-    Instance masks of each piece show the part of the first's image that ``windows`` says, and are put there.
+    Instance masks of each piece show the part of the first's image given by ``windows``, and are put there.
 
-    Raises Unfit where one has a target that another lacks, or where the masks of all objects are too large.
+    Raises Unfit if one has a target that another lacks, or if the masks of all objects are too large.
     """
     first = pieces[0].sample
     rows: dict[str, Any] = {}
     for name in (*OF_BOXES, *OF_KEYPOINTS):
         values = [getattr(piece.sample, name) for piece in pieces]
-        there = [value for value in values if value is not None]
-        if len(there) not in (0, len(values)):
+        present = [value for value in values if value is not None]
+        if len(present) not in (0, len(values)):
             raise Unfit(f"some of the images that are joined have {name} and others have none; give all or none")
-        if there:
+        if present:
             masks = name == "instance_masks"
-            rows[name] = _framed(there, windows, first.image.shape[:2]) if masks else np.concatenate(there)
+            rows[name] = _framed(present, windows, first.image.shape[:2]) if masks else np.concatenate(present)
     shapes = None if first.boxes is None else joined_shapes([piece.all_shapes for piece in pieces])
     return Piece(replace(first, **rows), np.concatenate([piece.visible for piece in pieces]), shapes)
 
@@ -86,8 +86,8 @@ def _framed(
     count, (height, width) = sum(map(len, stacks)), frame
     if (num_bytes := count * height * width) > MAX_MASK_BYTES:
         raise Unfit(
-            f"{count} masks of objects on {width} x {height} pixels are {num_bytes} bytes, of {MAX_MASK_BYTES} allowed "
-            "(MAX_MASK_BYTES); join fewer images or make the result smaller"
+            f"{count} masks of objects on {width} x {height} pixels are {num_bytes} bytes; the limit is "
+            f"{MAX_MASK_BYTES} (MAX_MASK_BYTES): join fewer images or make the result smaller"
         )
     framed = np.zeros((count, *frame), np.uint8)
     row = 0
@@ -98,7 +98,7 @@ def _framed(
 
 
 def without_orphans(joined: Piece, base: Piece) -> Piece:
-    """Donors' keypoints go with their object; those of the base keep number and order, whatever became of its boxes."""
+    """Drop donors' keypoints whose object is gone; those of the base keep number and order."""
     owners, rows, points = joined.sample.keypoint_boxes, joined.sample.box_rows, base.sample.keypoints
     if owners is None or rows is None or points is None:
         return joined
@@ -107,6 +107,6 @@ def without_orphans(joined: Piece, base: Piece) -> Piece:
 
 
 def stack_of(sample: Sample) -> NDArray[np.uint8] | None:
-    """The instance masks as (N, H, W); those of no objects may have any shape in a sample."""
+    """Return the instance masks as (N, H, W); in a sample without objects they may have any shape."""
     masks = sample.instance_masks
     return masks if masks is None or len(masks) else np.zeros((0, *sample.image.shape[:2]), np.uint8)

@@ -1,8 +1,8 @@
 """Sources of other images for transforms: donors of the same split, references of another dataset.
 
-From references some transforms take a style, a template or what they paste. A pipeline names the dataset
-(``references: styles``); whoever compiles it binds the name to a ``Source``. Which record a sample takes follows from
-its address, as every other choice does, and nothing is kept between two samples.
+Some transforms take a style, a template or elements to paste from references. A pipeline names the dataset
+(``references: styles``), and the code that compiles it binds the name to a ``Source``. A sample's address determines
+the record, as every other choice; nothing is kept between two samples.
 """
 
 from typing import Any, Final, Protocol
@@ -15,31 +15,31 @@ from augment.samples.sample import Sample
 from augment.transforms.albumentations_import import cv2
 
 REPLACEMENTS: Final = 8
-"""How many records after a refused one are tried in its place, here and in the rows of batches."""
+"""Number of following records that are tried in place of a refused one, here and in the rows of batches."""
 
 
 class Source(Protocol):
-    """Decoded records by their place; those of one source have the same targets."""
+    """Decoded records by index; those of one source have the same targets."""
 
     @property
     def num_records(self) -> int:
-        """At least 1."""
+        """Number of records, at least 1."""
         ...
 
     def key(self, index: int) -> str:
-        """The name of the record at a place in [0, num_records)."""
+        """Return the name of the record at an index in [0, num_records)."""
         ...
 
     def sample(self, index: int) -> Sample:
-        """That record, decoded at full size; nobody changes its arrays. RecordError where it cannot be had."""
+        """Return that record, decoded at full size and read-only by convention. Raises RecordError if it fails."""
         ...
 
 
 def take(source: Source, index: int) -> tuple[str, Sample]:
-    """The key and sample of a record, or of the first of the next ``REPLACEMENTS`` that can be decoded.
+    """Return the key and sample of a record, or of the first of the next ``REPLACEMENTS`` that can be decoded.
 
-    Raises RecordError of the first where none can; and where a file changed or cannot be read, since the same address
-    would have other pixels today than yesterday.
+    Raises the first RecordError if none can. It also raises if a file changed or cannot be read, because the pixels of
+    an address must not change.
     """
     first: RecordError | None = None
     for place in range(index, index + min(REPLACEMENTS + 1, source.num_records)):
@@ -51,33 +51,33 @@ def take(source: Source, index: int) -> tuple[str, Sample]:
                 raise
             first = first or error
     if first is None:
-        raise RecordError("", Reason.NOT_RENDERABLE, "there is no other record to take from")
+        raise RecordError("", Reason.NOT_RENDERABLE, "the split has no other record to take from")
     raise first
 
 
 class Referring:
-    """What all transforms with references share; comes before Albumentations' class among the bases."""
+    """Mixin of all transforms with references; comes before Albumentations' class among the bases."""
 
     py_random: Any
     references: str
     _source: Source
 
     def bind(self, source: Source) -> None:
-        """Say where the references are; once, before the first call."""
+        """Set the source of the references; once, before the first call."""
         self._source = source
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Draw one reference, after what ``get_params`` drew: its key, which provenance shows, and its pixels."""
+        """Draw one reference after the draws of ``get_params``: its key, which provenance shows, and its pixels."""
         key, sample = self.reference()
         return {"reference": key, "reference_image": sample.image}
 
     def reference(self) -> tuple[str, Sample]:
-        """Draw a record: its key and what it holds. RecordError as ``source.take``."""
+        """Draw a record, and return its key and sample. Raises RecordError as ``take`` does."""
         return take(self._source, self.py_random.randrange(self._source.num_records))
 
 
 def fitted(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """The image in this size: means of what a pixel covers where it becomes smaller, else bilinear."""
+    """Resize the image: by the area filter if it becomes smaller, else bilinearly."""
     if image.shape[:2] == (height, width):
         return image
     smaller = height <= image.shape[0] and width <= image.shape[1]
@@ -85,6 +85,6 @@ def fitted(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 
 
 def as_pixels(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Real values as an image's: rounded, and cut at 0 and 255."""
+    """Convert real values to pixels: rounded, and clipped at 0 and 255."""
     cut: NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return cut

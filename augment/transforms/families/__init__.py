@@ -1,9 +1,9 @@
-"""The families of transforms, one file each, in the order in which people look for them.
+"""Families of transforms, one file each, in the order in which people look for them.
 
-A family's file holds the classes of its transforms that are ours, the rules for their sizes and the entries. A class
-of ours takes the place of one of Albumentations 2.0.8 that is slow for no reason, or has a fault that would refuse good
-records or spoil targets; it is the last release under its licence, so the faults will stay. Name, parameters and draws
-are the original's. A docstring says what differs, and by how much at most, if the pixels are not the very same bytes.
+A family's file holds our classes of its transforms, the rules for their sizes, and the entries. A class of ours
+replaces one of Albumentations 2.0.8 that is needlessly slow, or has an error that would refuse good records or spoil
+targets. That is the last release under its licence, so the errors will stay. Name, parameters and draws are the
+original's. The docstring states what differs, and by how much at most if the pixels are not the same bytes.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Blur and sharpness: focus, motion, glass; edges made stronger, or rings about them."""
+"""Blur and sharpness: focus, motion, glass; stronger edges, or rings around them."""
 
 import math
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ def _sigma(axis: str) -> Schema:
 
 def _some_sigma(params: Mapping[str, Any]) -> str | None:
     lows = [limit[0] if isinstance(limit, list) else 0 for limit in (params["sigma_x_limit"], params["sigma_y_limit"])]
-    return "sigma_x_limit and sigma_y_limit must both begin above 0" if min(lows) < 0.05 else None
+    return "sigma_x_limit and sigma_y_limit must both start above 0" if min(lows) < 0.05 else None
 
 
 def _one_inside(params: Mapping[str, Any]) -> str | None:
     limit = params["beta_limit"] if isinstance(params["beta_limit"], list) else [0, params["beta_limit"]]
-    return None if limit[0] < 1 < limit[1] else f"beta_limit is {limit}; it must hold 1 between its ends"
+    return None if limit[0] < 1 < limit[1] else f"beta_limit is {limit}; 1 must be between its ends"
 
 
 def _sigma_or_kernel(params: Mapping[str, Any]) -> str | None:
@@ -35,12 +35,12 @@ def _sigma_or_kernel(params: Mapping[str, Any]) -> str | None:
         return (limit[0], limit[1]) if isinstance(limit, list) else (0, limit)
 
     if ends(params["sigma_limit"])[0] <= 0 and ends(params["blur_limit"])[0] <= 0:
-        return "sigma_limit must begin above 0 where blur_limit begins at 0, or there is no kernel"
+        return "sigma_limit must start above 0 if blur_limit starts at 0, or there is no kernel"
     return None
 
 
 class GlassBlur(A.GlassBlur):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """An image with no pixel that has neighbours all around is blurred; in the original it fails."""
+    """GlassBlur that leaves an image unblurred if no pixel has neighbours on all sides; the original fails."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         if min(params["shape"][:2]) <= 2 * self.max_delta:
@@ -59,19 +59,19 @@ ENTRIES = (
         "Blurs with a Gaussian.",
         {
             "blur_limit": schema.pair(
-                schema.integer(0, limits.KERNEL_PX, "side of the kernel in pixels; 0 follows from sigma"),
+                schema.integer(0, limits.KERNEL_PX, "side of the kernel in pixels; 0: it follows from sigma"),
                 scalar="from-zero",
             ),
             "sigma_limit": _sigma("of the Gaussian"),
         },
-        rules=(("sigma_limit or blur_limit begins above 0", _sigma_or_kernel),),
+        rules=(("sigma_limit or blur_limit starts above 0", _sigma_or_kernel),),
     ),
     TransformEntry(
         "MotionBlur",
         "Blurs along a line, as a moving camera does.",
         {
             "blur_limit": _kernel(limits.KERNEL_PX),
-            "allow_shifted": schema.flag("let the line lie off the centre"),
+            "allow_shifted": schema.flag("allow a line off the centre"),
             "angle_range": schema.pair(schema.number(0, 360, "direction in degrees")),
             "direction_range": schema.pair(schema.number(-1, 1, "-1 blurs backwards, 1 forwards, 0 both ways")),
         },
@@ -90,13 +90,13 @@ ENTRIES = (
             "noise_limit": schema.pair(schema.number(0.01, limits.FACTOR, "factor of each kernel value")),
         },
         rules=(
-            ("sigma_x_limit and sigma_y_limit begin at 0.05 or above", _some_sigma),
-            ("beta_limit holds 1 between its ends", _one_inside),
+            ("sigma_x_limit and sigma_y_limit start at 0.05 or above", _some_sigma),
+            ("1 is between the ends of beta_limit", _one_inside),
         ),
     ),
     TransformEntry(
         "Defocus",
-        "A lens out of focus: a disc for each point.",
+        "Blurs like a lens out of focus: each point becomes a disc.",
         {
             "radius": schema.pair(schema.integer(1, limits.NEIGHBOURHOOD_PX, "radius of the disc"), scalar="from-one"),
             "alias_blur": schema.pair(
@@ -106,18 +106,18 @@ ENTRIES = (
     ),
     TransformEntry(
         "GlassBlur",
-        "Swaps pixels with near ones, as frosted glass does; slow.",
+        "Swaps pixels with near ones, like frosted glass; slow.",
         {
             "sigma": schema.number(0.05, limits.SIGMA_PX, "standard deviation of the Gaussian before and after"),
-            "max_delta": schema.integer(1, limits.NEIGHBOURHOOD_PX, "how far a pixel may be swapped"),
-            "iterations": schema.integer(1, limits.ITERATIONS, "how many times"),
-            "mode": schema.choice({"fast": "all at once", "exact": "one after another"}, "how pixels are swapped"),
+            "max_delta": schema.integer(1, limits.NEIGHBOURHOOD_PX, "distance over which pixels are swapped"),
+            "iterations": schema.integer(1, limits.ITERATIONS, "number of passes"),
+            "mode": schema.choice({"fast": "all at once", "exact": "one after another"}, "order of the swaps"),
         },
         implementation=GlassBlur,
     ),
     TransformEntry(
         "ZoomBlur",
-        "Averages over zooms, as a lens that zooms while the shutter is open.",
+        "Averages over zooms, like a lens that zooms while the shutter is open.",
         {
             "max_factor": schema.pair(schema.number(1, limits.ZOOM_FACTOR, "largest zoom"), scalar="from-one"),
             "step_factor": schema.pair(schema.number(limits.ZOOM_STEP, 1, "step between zooms")),
@@ -135,21 +135,24 @@ SHARPNESS_ENTRIES = (
             "lightness": schema.pair(
                 schema.number(0, limits.FACTOR, "weight of the middle pixel; 1 keeps the brightness")
             ),
-            "method": schema.choice({"kernel": "a kernel of 3 x 3", "gaussian": "the difference to a Gaussian"}, "how"),
+            "method": schema.choice(
+                {"kernel": "a kernel of 3 x 3", "gaussian": "the difference to a Gaussian"}, "sharpening filter"
+            ),
             "kernel_size": schema.integer(3, limits.KERNEL_PX, "side of the Gaussian in pixels, odd", odd=True),
             "sigma": schema.number(0, limits.SIGMA_PX, "standard deviation of the Gaussian", above=True),
         },
     ),
     TransformEntry(
         "UnsharpMask",
-        "Sharpens where the image differs from its blur by more than a threshold.",
+        "Sharpens pixels that differ from the blurred image by more than a threshold.",
         {
             "blur_limit": _kernel(limits.KERNEL_PX),
             "sigma_limit": schema.pair(
-                schema.number(0, limits.SIGMA_PX, "standard deviation; 0 follows from the kernel"), scalar="from-zero"
+                schema.number(0, limits.SIGMA_PX, "standard deviation; 0: it follows from the kernel"),
+                scalar="from-zero",
             ),
             "alpha": schema.pair(schema.number(0, 1, "share of the sharpened image"), scalar="from-zero"),
-            "threshold": schema.integer(0, 255, "difference from which on it acts"),
+            "threshold": schema.integer(0, 255, "least difference that is sharpened"),
         },
     ),
     TransformEntry(
@@ -162,7 +165,7 @@ SHARPNESS_ENTRIES = (
     ),
     TransformEntry(
         "RingingOvershoot",
-        "Rings about edges, as a codec leaves them: a sinc filter.",
+        "Adds rings around edges, like those of a codec, with a sinc filter.",
         {
             "blur_limit": _kernel(limits.KERNEL_PX),
             "cutoff": schema.pair(schema.number(0.01, math.pi, "cut-off frequency in radians")),

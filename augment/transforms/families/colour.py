@@ -1,8 +1,8 @@
 """Colour: hue, saturation, channels, stains, colour spaces.
 
-Brightness, contrast, saturation and hue are tables of 256 levels for whole planes, in the bytes of the original; only
-the conversion to hue, saturation and value and back is OpenCV's, which no table of a channel can express. ``FancyPCA``
-shifts colours by one matrix, linear in the image's own.
+Brightness, contrast, saturation and hue are tables of 256 levels for whole planes, with the bytes of the original. Only
+the conversion to hue, saturation and value and back is OpenCV's, because no table of a channel can express it.
+``FancyPCA`` shifts colours by one matrix that is linear in the image's colours.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ def _factor(what: str) -> schema.Schema:
 
 def _shift(channel: str) -> schema.Schema:
     return schema.pair(
-        schema.number(-255, 255, f"added to {channel}; of 255, or a share of it where both ends lie in [-1, 1]"),
+        schema.number(-255, 255, f"added to {channel}; of 255, or a share of it if both ends are in [-1, 1]"),
         scalar="symmetric",
     )
 
@@ -42,24 +42,24 @@ def _shift(channel: str) -> schema.Schema:
 def _white_inside(params: Mapping[str, Any]) -> str | None:
     limit, lowest = params["temperature_limit"], 3_000 if params["mode"] == "blackbody" else 4_000
     if limit is not None and not lowest <= limit[0] <= 6_000 <= limit[1]:
-        return f"temperature_limit is {limit}; it must hold 6000 (white) and begin at {lowest} or above for this mode"
+        return f"temperature_limit is {limit}; it must contain 6000 (white) and start at {lowest} or above in this mode"
     return None
 
 
 def _preset_only_where_used(params: Mapping[str, Any]) -> str | None:
     if params["method"] == "random_preset" and params["preset"] is not None:
-        return "preset must be null with the method random_preset, which chooses one"
+        return "preset must be null with the method random_preset, which draws one"
     return None
 
 
 class FancyPCA(A.FancyPCA):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Each value is that of the original or a neighbour of it: it is the same sum, in OpenCV's fixed-point numbers.
+    """FancyPCA whose values are within one level of the original's: the same sum in OpenCV's fixed-point numbers.
 
-    Means and covariances come from whole numbers and are exact; the original's are those of rounded floats.
+    Means and covariances come from whole numbers and are exact; the original's come from rounded floats.
     """
 
     def apply(self, img: NDArray[np.uint8], alpha_vector: NDArray[np.float32], **_: Any) -> NDArray[np.uint8]:
-        """``img`` is uint8 (H, W, 3); a new array."""
+        """Shift the colours of ``img``, uint8 (H, W, 3), into a new array."""
         mean, covariance = moments(img)
         variances, axes = np.linalg.eigh(covariance)
         variances, axes = variances[::-1], axes[:, ::-1]
@@ -70,7 +70,7 @@ class FancyPCA(A.FancyPCA):  # type: ignore[misc]  # Albumentations' metaclass i
 
 
 def moments(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means (3,) and unbiased covariances (3, 3) of the channels, black 0 and white 1."""
+    """Return means (3,) and unbiased covariances (3, 3) of the channels; black is 0 and white 1."""
     planes = cv2.split(image)
     sums = np.array([cv2.sumElems(plane)[0] for plane in planes])
     squares = [cv2.norm(plane, cv2.NORM_L2SQR) for plane in planes]
@@ -119,7 +119,7 @@ _STEPS: Final[Sequence[Callable[[_Array, float], _Array]]] = (brightness, contra
 
 
 def _table(values: _Array) -> NDArray[np.uint8]:
-    """A level for each of 256: cut at 0 and 255, and rounded down."""
+    """Convert values of 256 levels to a table, clipped at 0 and 255 and rounded down."""
     table: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
     return table
 
@@ -130,7 +130,7 @@ def _turned(shift: float) -> NDArray[np.uint8]:
 
 
 def _by_planes(image: _Array, *tables: NDArray[np.uint8] | None) -> _Array:
-    """The image with a table each applied to hue, saturation and value; None leaves one as it is."""
+    """Apply a table to each of hue, saturation and value; None leaves one unchanged."""
     planes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
     for plane, table in zip(planes, tables, strict=True):
         if table is not None:
@@ -139,10 +139,10 @@ def _by_planes(image: _Array, *tables: NDArray[np.uint8] | None) -> _Array:
 
 
 class ColorJitter(A.ColorJitter):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
+    """ColorJitter with the same bytes, by tables."""
 
     def apply(self, img: _Array, order: Sequence[int], **params: Any) -> _Array:
-        """``img`` is uint8 (H, W, 3)."""
+        """Apply the four changes to ``img``, uint8 (H, W, 3), in the drawn order."""
         amounts = (params["brightness"], params["contrast"], params["saturation"], params["hue"])
         for step in order:
             img = _STEPS[step](img, amounts[step])
@@ -150,22 +150,22 @@ class ColorJitter(A.ColorJitter):  # type: ignore[misc]  # Albumentations' metac
 
 
 class HueSaturationValue(A.HueSaturationValue):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
+    """HueSaturationValue with the same bytes, by tables."""
 
     def apply(self, img: _Array, hue_shift: float, sat_shift: float, val_shift: float, **_: Any) -> _Array:
-        """``img`` is uint8 (H, W, 3)."""
+        """Shift hue, saturation and value of ``img``, uint8 (H, W, 3)."""
         if hue_shift == 0 and sat_shift == 0 and val_shift == 0:
             return img
         saturations = _table(_LEVELS + int(sat_shift))
-        saturations[0] = 0  # grey has no hue to be saturated
+        saturations[0] = 0  # grey has no hue to saturate
         return _by_planes(img, _turned(hue_shift), saturations, _table(_LEVELS + int(val_shift)))
 
 
 class ToGray(A.ToGray):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes, but for images that are one pixel high, which the original lays on their side."""
+    """ToGray with the same bytes, except for images one pixel high, which the original turns on their side."""
 
     def apply(self, img: _Array, **params: Any) -> _Array:
-        """``img`` is uint8 (H, W, 3)."""
+        """Convert ``img``, uint8 (H, W, 3), to grey in three channels."""
         return np.asarray(super().apply(img, **params)).reshape(img.shape)
 
 
@@ -208,18 +208,18 @@ ENTRIES = (
     ),
     TransformEntry(
         "PlanckianJitter",
-        "Changes the colour of the light along that of a glowing body (Zini et al., 2023).",
+        "Changes the colour temperature of the light (Zini et al., 2023).",
         {
-            "mode": schema.choice({"blackbody": "black body", "cied": "daylight (CIE D)"}, "whose light"),
+            "mode": schema.choice({"blackbody": "black body", "cied": "daylight (CIE D)"}, "light source"),
             "temperature_limit": schema.optional(
                 schema.pair(schema.integer(3_000, 15_000, "temperature in kelvin; 6000 is white")),
-                "all that the mode knows",
+                "all that the mode allows",
             ),
             "sampling_method": schema.choice(
-                {"uniform": "uniform", "gaussian": "Gaussian about white"}, "how the temperature is drawn"
+                {"uniform": "uniform", "gaussian": "Gaussian around white"}, "distribution of the temperature"
             ),
         },
-        rules=(("temperature_limit holds 6000 and begins at 3000 (blackbody) or 4000 (cied)", _white_inside),),
+        rules=(("temperature_limit contains 6000 and starts at 3000 (blackbody) or 4000 (cied)", _white_inside),),
     ),
     TransformEntry(
         "HEStain",
@@ -229,13 +229,13 @@ ENTRIES = (
                 {
                     "random_preset": "a preset, chosen at random",
                     "preset": "one preset",
-                    "vahadane": "estimated after Vahadane",
-                    "macenko": "estimated after Macenko",
+                    "vahadane": "estimated by Vahadane's method",
+                    "macenko": "estimated by Macenko's method",
                 },
-                "where the colours of the stains come from",
+                "source of the stains' colours",
             ),
             "preset": schema.optional(
-                schema.choice(dict(_STAIN_PRESETS), "the colours of the stains"), "none; standard where one is needed"
+                schema.choice(dict(_STAIN_PRESETS), "colours of the stains"), "none; standard if one is needed"
             ),
             "intensity_scale_range": schema.pair(
                 schema.number(0, limits.STAINS_RANGE, "factor of each stain's concentration")
@@ -249,19 +249,19 @@ ENTRIES = (
     TransformEntry("InvertImg", "Subtracts every value from 255, as in a negative."),
     TransformEntry(
         "ToGray",
-        "Makes the image grey; it keeps three equal channels.",
+        "Makes the image grey, with three equal channels.",
         {
             "num_output_channels": schema.choice({3: "three equal channels"}, "samples have three channels"),
             "method": schema.choice(
                 {
-                    "weighted_average": "weighted as the eye does",
+                    "weighted_average": "weighted like human vision",
                     "from_lab": "lightness of CIE L*a*b*",
                     "desaturation": "mean of the largest and the smallest",
                     "average": "mean",
                     "max": "largest",
                     "pca": "first principal component",
                 },
-                "how three values become one",
+                "conversion of three values to one",
             ),
         },
         implementation=ToGray,
@@ -269,7 +269,7 @@ ENTRIES = (
     TransformEntry("ToSepia", "Gives the image the brown of an old photograph."),
     TransformEntry(
         "Posterize",
-        "Keeps the highest bits of every value only.",
+        "Keeps only the highest bits of every value.",
         {
             "num_bits": schema.either(
                 "bits that are kept, of 8; a range to draw from; or a range for each channel",

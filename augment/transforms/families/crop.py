@@ -1,7 +1,7 @@
-"""Crops: a part of the image, as it is or resized.
+"""Crops: a part of the image, unchanged or resized.
 
 Size rules follow the arithmetic of Albumentations 2.0.8. ``RandomResizedCrop`` resizes in one call of OpenCV;
-Albumentations builds the function that calls it anew for each image.
+Albumentations builds a new function around that call for each image.
 """
 
 import math
@@ -40,10 +40,10 @@ _HEIGHT_WIDTH = {"height": side("height of the crop in pixels"), "width": side("
 _RESULT = {"height": side("height of the result in pixels"), "width": side("width of the result in pixels")}
 _PADDED = {
     "pad_if_needed": schema.flag("pad an image that is smaller than the crop; otherwise such a record is refused"),
-    "pad_position": position("where the image lies when it is padded"),
+    "pad_position": position("position of the image when it is padded"),
 } | border()
 _AREA_SCALE = schema.pair(schema.number(0, 1, "area of the crop as a share of the image's area", above=True))
-_EROSION = schema.number(0, 1, "share of the boxes that the crop may cut away; 0 keeps all of them whole")
+_EROSION = schema.number(0, 1, "share of the boxes that the crop may cut away; 0 keeps them whole")
 
 
 def _ratio(description: str) -> Schema:
@@ -58,7 +58,7 @@ def _x_grows(params: Mapping[str, Any]) -> str | None:
 
 def _one_of_px_percent(params: Mapping[str, Any]) -> str | None:
     if (params["px"] is None) == (params["percent"] is None):
-        return "give px or percent, one of the two"
+        return "give either px or percent"
     return None
 
 
@@ -83,7 +83,7 @@ def _borders_leave_something(params: Mapping[str, Any]) -> str | None:
 
 
 def _sides(item: Schema, unit: str) -> Schema:
-    """What CropAndPad takes for its four sides."""
+    """Describe the four sides of CropAndPad."""
     one = item | {"title": "all sides"}
     span = {"type": "array", "items": item, "minItems": 2, "maxItems": 2}
     several = {"type": "array", "items": item, "minItems": 3, "maxItems": limits.CHOICES}
@@ -101,12 +101,12 @@ def _sides(item: Schema, unit: str) -> Schema:
 def _crop(height: int, width: int, params: Params, before: Extent, remedy: str) -> Iterable[Extent]:
     is_small = before.surest[0] < height or before.surest[1] < width
     if is_small and not params.get("pad_if_needed", False):
-        raise Unfit(f"it takes {height} x {width} pixels (height x width) from an image of {before}; {remedy}")
+        raise Unfit(f"it crops {height} x {width} pixels (height x width) from an image of {before}; {remedy}")
     return (point(height, width),)
 
 
-_PAD_OR_RESIZE: Final = "set `pad_if_needed: true`, put `SmallestMaxSize` before it, or take less"
-_RESIZE: Final = "put `SmallestMaxSize` before it, or take less"
+_PAD_OR_RESIZE: Final = "set `pad_if_needed: true`, put `SmallestMaxSize` before it, or crop less"
+_RESIZE: Final = "put `SmallestMaxSize` before it, or crop less"
 
 
 def _crop_to_size(params: Params, before: Extent) -> Iterable[Extent]:
@@ -115,7 +115,7 @@ def _crop_to_size(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 def _crop_rectangle(params: Params, before: Extent) -> Iterable[Extent]:
-    """As a crop, but it must reach ``y_max`` and ``x_max``."""
+    """Apply the rule of a crop that reaches ``y_max`` and ``x_max``."""
     _crop(params["y_max"], params["x_max"], params, before, _PAD_OR_RESIZE)
     return (point(params["y_max"] - params["y_min"], params["x_max"] - params["x_min"]),)
 
@@ -142,7 +142,7 @@ def _crop_from_borders(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 def _some_part(params: Params, before: Extent) -> Iterable[Extent]:
-    """What is left follows from the boxes."""
+    """Return the sizes of any part, because the part depends on the boxes."""
     del params
     return (before.part,)
 
@@ -159,7 +159,7 @@ def _crop_and_pad(params: Params, before: Extent) -> Iterable[Extent]:
         high = high_side + sum(int(span[1] * unit_high) for span in spans)
         if low_side + sum(min(0, int(span[0] * unit_low)) for span in spans) >= 1:
             return low, high, True
-        # nothing would be left, so less is cut than was drawn, and the padding comes on top
+        # nothing would be left, so less is cut than was drawn, and the padding is added to the rest
         return 1, high_side + sum(max(0, int(span[1] * unit_high)) for span in spans), False
 
     min_height, max_height, firm_height = ends(before.min_height, before.max_height, top, bottom)
@@ -168,12 +168,12 @@ def _crop_and_pad(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 def _side_ranges(value: Any, *, whole: bool) -> list[tuple[float, float]]:
-    """Lowest and highest of what each side may be given: top, right, bottom, left."""
+    """Return lowest and highest value of each side: top, right, bottom, left."""
 
     def span(item: Any) -> tuple[float, float]:
         if not isinstance(item, list):
             return item, item
-        # a pair of whole numbers is drawn by randrange, which leaves its end out; of shares the larger may come first
+        # a pair of whole numbers is drawn by randrange, which excludes its end; of shares the larger may come first
         ends = (item[0], item[1] - 1) if whole and len(item) == 2 else item
         return min(ends), max(ends)
 
@@ -186,7 +186,7 @@ _Array = NDArray[Any]
 
 
 class _Cropped(Straight):
-    """A crop out of the image, which was padded first where it was too small."""
+    """Mixin for a crop of the image, which is padded first if it is too small."""
 
     def placed(self, params: Mapping[str, Any]) -> Placed:
         x_min, y_min, x_max, y_max = params["crop_coords"]
@@ -195,7 +195,7 @@ class _Cropped(Straight):
 
 
 class CropNonEmptyMaskIfExists(_Cropped, A.CropNonEmptyMaskIfExists):  # type: ignore[misc]  # as above
-    """An image that has no object, in a dataset of objects with masks, is cut anywhere; the original refuses it."""
+    """CropNonEmptyMaskIfExists that crops an image without objects anywhere; the original refuses it."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         if "mask" not in data and "masks" in data and not len(data["masks"]):
@@ -204,7 +204,7 @@ class CropNonEmptyMaskIfExists(_Cropped, A.CropNonEmptyMaskIfExists):  # type: i
 
 
 class _SomePixel(_Cropped):
-    """A crop holds at least one pixel; in the original it may round to none, and fails."""
+    """Mixin for a crop of at least one pixel; the original may round to none, and fails."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)  # type: ignore[misc]  # a mixin
@@ -227,10 +227,10 @@ class _CroppedToSize(_Cropped):
 
 
 class RandomResizedCrop(_SomePixel, _CroppedToSize, A.RandomResizedCrop):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
+    """RandomResizedCrop with the same bytes, in one call of OpenCV."""
 
     def apply(self, img: _Array, crop_coords: tuple[int, int, int, int], **params: Any) -> _Array:
-        """The crop of an image, (H, W) or (H, W, C), in the size of the transform; a view where it has that size."""
+        """Crop and resize an image, (H, W) or (H, W, C); a view if the crop has the final size."""
         if img.ndim != 3 or img.shape[2] != 3:  # OpenCV drops a dimension of length 1
             return np.asarray(super().apply(img, crop_coords, **params))
         left, top, right, bottom = crop_coords
@@ -249,7 +249,7 @@ class RandomSizedBBoxSafeCrop(_SomePixel, _CroppedToSize, A.RandomSizedBBoxSafeC
 
 
 def _cut(first: int, second: int, side: int) -> tuple[int, int]:
-    """Cut so much from both ends of a side, or less in the same proportion, so that a pixel is left."""
+    """Limit the cuts from both ends of a side, in the same proportion, so that a pixel is left."""
     if first + second < side:
         return first, second
     less = (side - 1) * first // (first + second)
@@ -257,10 +257,10 @@ def _cut(first: int, second: int, side: int) -> tuple[int, int]:
 
 
 class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """A pixel is always left, each side is drawn as it is written, and no border mirrors what is cut off.
+    """CropAndPad that always leaves a pixel, draws each side as written, and mirrors nothing that was cut off.
 
-    The original fails for some cuts that leave no pixel, and draws all sides in the way that the first one is written,
-    so that a list of numbers, ranges and choices fails.
+    The original fails for some cuts that leave no pixel. It draws all sides in the form of the first one, so a list
+    that mixes numbers, ranges and choices fails.
     """
 
     def placed(self, params: Mapping[str, Any]) -> Placed:
@@ -295,7 +295,7 @@ class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentation
 
     @staticmethod
     def _prevent_zero(crop_params: list[int], height: int, width: int) -> list[int]:
-        top, right, bottom, left = A.CropAndPad._prevent_zero(crop_params, height, width)  # noqa: SLF001 - it is what is mended
+        top, right, bottom, left = A.CropAndPad._prevent_zero(crop_params, height, width)  # noqa: SLF001 - the function to correct
         if top + bottom >= height:
             top, bottom = _cut(crop_params[0], crop_params[2], height)
         if left + right >= width:
@@ -304,7 +304,7 @@ class CropAndPad(Straight, A.CropAndPad):  # type: ignore[misc]  # Albumentation
 
 
 _ROUNDING: Final = 1 - 1e-9
-"""Exponentials and roots of a draw may fall this much short of their bound (a few units in the last of 53 bits)."""
+"""Exponentials and roots of a draw may be this much below their bound (a few units in the last of 53 bits)."""
 
 
 def _enough(params: Params, _: tuple[int, int], small: tuple[int, int]) -> bool:
@@ -313,16 +313,15 @@ def _enough(params: Params, _: tuple[int, int], small: tuple[int, int]) -> bool:
 
 
 def smallest_crop(params: Params, height: int, width: int) -> tuple[int, int]:
-    """The least height and the least width that ``RandomResizedCrop`` takes from an image, in any draw.
+    """Return the least height and the least width that ``RandomResizedCrop`` can draw for an image.
 
-    A draw is an area in ``scale`` and an aspect ratio in ``ratio`` (width over height); it counts where it lies inside
-    the image. The least width has the least area and the least ratio whose height still fits, the least height has
-    the greatest ratio whose width still fits. After ten draws that do not fit, the middle is taken, as large as
-    ``ratio`` allows.
+    A draw is an area in ``scale`` and an aspect ratio in ``ratio`` (width over height); it counts if it fits the image.
+    The least width has the least area and the least ratio whose height still fits. The least height has the greatest
+    ratio whose width still fits. After ten draws that do not fit, the crop is the middle, as large as ``ratio`` allows.
     """
     low_ratio, high_ratio = params["ratio"]
     area = params["scale"][0] * height * width
-    # a side counts as inside where it rounds to the image's, so half a pixel more
+    # a side fits if it rounds to the image's, so half a pixel more
     least_ratio = max(low_ratio, area / (height + 0.5) ** 2)
     most_ratio = min(high_ratio, (width + 0.5) ** 2 / area) if area > 0 else high_ratio
     fallback = _fallback(low_ratio, high_ratio, height, width)
@@ -343,13 +342,13 @@ def _fallback(low_ratio: float, high_ratio: float, height: int, width: int) -> t
 
 
 class RandomCropKeepSize(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Cuts out a random part of the image and resizes it back to the size the image had.
+    """Transform that cuts out a random part of the image and resizes it to the image's size.
 
-    ``scale`` is the range of the part's area as a share of the image's, ``ratio`` that of its aspect ratio divided by
-    the image's own: at 1 nothing is distorted. The area is drawn uniformly, then the logarithm of the ratio from
-    what still fits, so that no draw is ever thrown away (the Inception crop of Szegedy et al., "Going Deeper with
-    Convolutions", 2015, draws ten times and then takes the middle). Where no ratio of the range fits an area, the
-    nearest does and the area is as large as that allows.
+    ``scale`` is the range of the part's area as a share of the image's. ``ratio`` is the range of its aspect ratio
+    divided by the image's; 1 distorts nothing. The area is drawn uniformly, then the logarithm of the ratio among those
+    that fit, so that no draw is rejected (the Inception crop of Szegedy et al., "Going Deeper with Convolutions", 2015,
+    draws ten times and then takes the middle). If no ratio of the range fits an area, the nearest is used and the area
+    is as large as that allows.
     """
 
     _targets = TARGETS
@@ -408,17 +407,17 @@ class RandomCropKeepSize(Straight, A.DualTransform):  # type: ignore[misc]  # Al
 ENTRIES = (
     moving_entry(
         "RandomCropKeepSize",
-        "Cuts out a random part and resizes it back to the size the image had.",
+        "Cuts out a random part and resizes it to the size of the image.",
         {
             "scale": _AREA_SCALE,
-            "ratio": _ratio("aspect ratio of the crop divided by the image's own; 1 does not distort"),
+            "ratio": _ratio("aspect ratio of the crop divided by the image's; 1 does not distort"),
             "interpolation": interpolation(),
         },
         implementation=RandomCropKeepSize,
     ),
     moving_entry(
         "RandomResizedCrop",
-        "Cuts out a random part of random area and aspect ratio and resizes it to one size (as Inception was trained).",
+        "Cuts out a random part of random area and aspect ratio and resizes it to one size (as in Inception).",
         {"size": _SIZE, "scale": _AREA_SCALE, "ratio": _ratio("width of the crop divided by its height")}
         | resample(area=True),
         implementation=RandomResizedCrop,
@@ -481,7 +480,7 @@ ENTRIES = (
     ),
     moving_entry(
         "CropAndPad",
-        "Cuts pixels off each side, or adds them where the number is above zero.",
+        "Cuts pixels off each side, or adds them if the number is above zero.",
         {
             "px": schema.optional(
                 _sides({"type": "integer", "minimum": -limits.PAD_PX, "maximum": limits.PAD_PX}, "pixels"),
@@ -491,16 +490,16 @@ ENTRIES = (
                 _sides({"type": "number", "minimum": -1, "maximum": limits.PAD_RATIO}, "share of the side"),
                 "px is used",
             ),
-            "keep_size": schema.flag("resize the result to the size the image had"),
-            "sample_independently": schema.flag("draw each side by itself"),
+            "keep_size": schema.flag("resize the result to the size of the image"),
+            "sample_independently": schema.flag("draw each side separately"),
             "interpolation": interpolation(),
             "mask_interpolation": mask_interpolation(),
             "border_mode": border_mode(),
-            "fill": schema.number(0, 255, "value outside the image, where the border is constant"),
+            "fill": schema.number(0, 255, "value outside the image, for a constant border"),
             "fill_mask": fill_mask(),
         },
         rules=(
-            ("px or percent, one of the two", _one_of_px_percent),
+            ("either px or percent", _one_of_px_percent),
             ("a range of px excludes its end", _px_ranges),
         ),
         implementation=CropAndPad,
@@ -508,11 +507,11 @@ ENTRIES = (
     ),
     moving_entry(
         "CropNonEmptyMaskIfExists",
-        "Cuts out a part of one size that holds some of the mask, where the mask is not empty.",
+        "Cuts out a part of one size that holds some of the mask, if the mask is not empty.",
         _HEIGHT_WIDTH
         | {
             "ignore_values": schema.optional(
-                indices(0, 65_535, "classes of the mask that count as empty"), "only class 0 does"
+                indices(0, 65_535, "classes of the mask that count as empty"), "only class 0"
             ),
             "ignore_channels": schema.choice({None: "none"}, "masks have one channel here"),
         },
@@ -538,7 +537,7 @@ ENTRIES = (
     ),
     moving_entry(
         "AtLeastOneBBoxRandomCrop",
-        "Cuts out a part of one size that holds at least some of one box, where there is one.",
+        "Cuts out a part of one size that holds at least some of one box, if there is one.",
         _HEIGHT_WIDTH
         | {"erosion_factor": schema.number(0, 1, "share of that box that may be cut away; 0 keeps it whole")},
         implementation=corrected(_Cropped, A.AtLeastOneBBoxRandomCrop),

@@ -1,4 +1,4 @@
-"""Straight lines bend: elastic, lens and mesh distortions, shuffled tiles, grown and shrunk shapes."""
+"""Distortions that bend straight lines: elastic, lens and mesh distortions, shuffled tiles, grown and shrunk shapes."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,16 +20,16 @@ _geometry = A.augmentations.geometric.functional
 _KEYPOINTS = {
     "keypoint_remapping_method": schema.choice(
         {"mask": "to the nearest pixel", "direct": "the same"},
-        "how keypoints follow; accepted for old files, it changes nothing",
+        "method for keypoints; accepted for old files, without effect",
     )
 }
 
 
 class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """A box is cut along the tiles, and the parts that touch again afterwards are one box again.
+    """RandomGridShuffle that cuts boxes along the tiles, and joins parts that touch again afterwards.
 
-    The original paints each part into a mask of the image's size: gigabytes for a hundred boxes. And keypoints
-    outside the image stay where they are; the original warns of each call that has one.
+    The original paints each part into a mask of the image's size: gigabytes for a hundred boxes. Here keypoints outside
+    the image stay where they are, while the original warns at each call that has one.
     """
 
     follows_itself = True
@@ -50,7 +50,7 @@ class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumenta
         return with_hulls(np.array(rows).reshape(-1, bboxes.shape[1]), shapes, size)
 
     def apply_to_keypoints(self, keypoints: _Array, *, tiles: _Array, mapping: list[int], **_: Any) -> _Array:
-        """A keypoint goes with the tile that holds its pixel; the original has tiles begin at the middle of theirs."""
+        """Move each keypoint with the tile of its pixel; in the original tiles start at the middle of a pixel."""
         top, left, bottom, right = tiles.T
         target = tiles[np.asarray(mapping)]
         x, y = keypoints[:, 0, np.newaxis] + 0.5, keypoints[:, 1, np.newaxis] + 0.5
@@ -63,10 +63,10 @@ class RandomGridShuffle(A.RandomGridShuffle):  # type: ignore[misc]  # Albumenta
 
 
 class _Followed:
-    """Boxes and keypoints follow the field of a distortion as ``warp_field.Field`` finds them.
+    """Mixin that moves boxes and keypoints by the field of a distortion, with ``warp_field.Field``.
 
-    The original needs a minute and gigabytes for a few hundred boxes, moves keypoints by up to five pixels, and leaves
-    their angles and scales as they were.
+    The original needs a minute and gigabytes for a few hundred boxes, moves keypoints by up to five pixels, and does
+    not change their angles and scales.
     """
 
     follows_itself = True
@@ -90,13 +90,13 @@ class _Followed:
 
 
 class GridElasticDeform(_Followed, A.GridElasticDeform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Its field is what its mesh makes of an image of coordinates, counted from 1: what no cell covers becomes 0."""
+    """GridElasticDeform; its field is its mesh applied to coordinates counted from 1, so pixels in no cell become 0."""
 
     def _field(self, params: Mapping[str, Any]) -> Field:
         return Field(*self._mesh(params, self.mask_interpolation))
 
     def _point_field(self, params: Mapping[str, Any]) -> Field:
-        """Between pixels, where a pixel is not mixed with what lies beyond the image's edge."""
+        """Return the field between pixels, but not in pixels that are mixed with those beyond the image's edge."""
         exact, between = self._mesh(params, self.mask_interpolation), self._mesh(params, cv2.INTER_LINEAR)
         mixed = np.maximum(*(np.abs(one - other) for one, other in zip(exact, between, strict=True))) > 1
         return Field(*(np.where(mixed, one, other) for one, other in zip(exact, between, strict=True)))
@@ -110,10 +110,10 @@ class GridElasticDeform(_Followed, A.GridElasticDeform):  # type: ignore[misc]  
 
 
 class PiecewiseAffine(_Followed, A.PiecewiseAffine):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Between four points of the grid the image is bent by what they moved, bilinearly.
+    """PiecewiseAffine that bends the image bilinearly between four points of the grid.
 
-    The original weighs all points by their distance, which wraps the image around each of them however little it
-    moved, in a loop over pixels that takes seconds; at a scale of 0 it fails.
+    The original weighs all points by their distance. That wraps the image around each of them, however little it moved,
+    in a loop over pixels that takes seconds. At a scale of 0 it fails.
     """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
@@ -134,12 +134,12 @@ class PiecewiseAffine(_Followed, A.PiecewiseAffine):  # type: ignore[misc]  # Al
 
 
 def _hull_of_parts(parts: list[_Array]) -> _Array:
-    """The convex hull of polygons, those without an area left out; one point where all are."""
+    """Return the convex hull of polygons without those of no area; one point if all have none."""
     return hull_of(np.concatenate([part for part in parts if areas(part) > 0] or [parts[0][:1]]))
 
 
 def _joined(boxes: _Array) -> list[NDArray[np.int64]]:
-    """The groups of boxes (N, 4) that touch one another, each by its rows."""
+    """Return the groups of boxes (N, 4) that touch one another, as rows."""
     if not len(boxes):
         return []
     low, high = boxes[:, None, :2], boxes[None, :, 2:]
@@ -151,17 +151,17 @@ def _joined(boxes: _Array) -> list[NDArray[np.int64]]:
 ENTRIES = (
     moving_entry(
         "ElasticTransform",
-        "Moves every pixel by a smooth random field (Simard et al., 2003); it is seen from an alpha of 100 on.",
+        "Moves every pixel by a smooth random field (Simard et al., 2003); visible from an alpha of about 100.",
         {
             "alpha": schema.number(0, limits.DISPLACEMENT, "strength of the displacement"),
             "sigma": schema.number(1, limits.DISPLACEMENT_SIGMA_PX, "smoothness of the field: its Gaussian, in pixels"),
         }
         | warp()
         | {
-            "approximate": schema.flag("smooth with a kernel of 17 pixels: faster, rougher"),
-            "same_dxdy": schema.flag("one field for both directions"),
+            "approximate": schema.flag("smooth with a kernel of 17 pixels: faster, coarser"),
+            "same_dxdy": schema.flag("use one field for both directions"),
             "noise_distribution": schema.choice(
-                {"gaussian": "Gaussian", "uniform": "uniform"}, "what the field is smoothed from"
+                {"gaussian": "Gaussian", "uniform": "uniform"}, "distribution of the noise that is smoothed"
             ),
         }
         | _KEYPOINTS,
@@ -169,22 +169,22 @@ ENTRIES = (
     ),
     moving_entry(
         "GridDistortion",
-        "Lays a grid over the image and moves its lines at random.",
+        "Puts a grid over the image and moves its lines at random.",
         {
             "num_steps": schema.integer(1, limits.GRID_CELLS, "cells of the grid on each side"),
             "distort_limit": schema.pair(
-                schema.number(-1, 1, "how much a cell may grow or shrink, as a share of it"), scalar="symmetric"
+                schema.number(-1, 1, "change of a cell's size, as a share of it"), scalar="symmetric"
             ),
-            "normalized": schema.flag("keep the outer lines where they are, so that nothing leaves the frame"),
+            "normalized": schema.flag("keep the outer lines in place, so that nothing leaves the frame"),
         }
         | warp()
         | _KEYPOINTS,
         implementation=corrected(_Followed, A.GridDistortion),
-        output_size=needs(lambda params: (params["num_steps"], params["num_steps"]), "each cell holds a pixel"),
+        output_size=needs(lambda params: (params["num_steps"], params["num_steps"]), "each cell needs a pixel"),
     ),
     moving_entry(
         "OpticalDistortion",
-        "The barrel or pincushion distortion of a lens.",
+        "Applies the barrel or pincushion distortion of a lens.",
         {
             "distort_limit": schema.pair(schema.number(-5, 5, "strength of the lens"), scalar="symmetric"),
             "mode": schema.choice({"camera": "camera matrix", "fisheye": "fisheye"}, "model of the lens"),
@@ -203,7 +203,7 @@ ENTRIES = (
             ),
             "nb_rows": schema.pair(schema.integer(2, limits.AFFINE_GRID, "rows of the grid"), scalar="repeat"),
             "nb_cols": schema.pair(schema.integer(2, limits.AFFINE_GRID, "columns of the grid"), scalar="repeat"),
-            "absolute_scale": schema.flag("scale is in pixels"),
+            "absolute_scale": schema.flag("give scale in pixels"),
         }
         | warp()
         | _KEYPOINTS,
@@ -213,7 +213,7 @@ ENTRIES = (
         "ThinPlateSpline",
         "Moves a few control points at random and bends the image like a thin metal plate.",
         {
-            "scale_range": schema.pair(schema.number(0, 1, "how far a control point moves; 1 is a tenth of the side")),
+            "scale_range": schema.pair(schema.number(0, 1, "move of a control point; 1 is a tenth of the side")),
             "num_control_points": schema.integer(2, limits.CONTROL_POINTS, "control points on each side"),
         }
         | warp()
@@ -225,7 +225,7 @@ ENTRIES = (
         "Moves the corners of a mesh at random and warps each cell to them.",
         {
             "num_grid_xy": cells(limits.MESH_CELLS, "cells of the mesh, across and down"),
-            "magnitude": schema.integer(1, limits.PAD_PX, "how far a corner may move, in pixels"),
+            "magnitude": schema.integer(1, limits.PAD_PX, "largest move of a corner, in pixels"),
             "interpolation": interpolation(warps=True),
             "mask_interpolation": mask_interpolation(warps=True),
         },
@@ -239,12 +239,12 @@ ENTRIES = (
     ),
     TransformEntry(
         "Morphological",
-        "Grows the bright or the dark parts of the image; what a mask or a box holds may grow or shrink with them.",
+        "Grows the bright or the dark parts of the image; objects in masks and boxes may grow or shrink with them.",
         {
             "scale": schema.pair(
                 schema.integer(1, limits.KERNEL_PX, "width and height of the ellipse"), scalar="from-one"
             ),
-            "operation": schema.choice({"dilation": "bright parts grow", "erosion": "dark parts grow"}, "what grows"),
+            "operation": schema.choice({"dilation": "bright parts", "erosion": "dark parts"}, "parts that grow"),
         },
         targets=frozenset({"image", "keypoints"}),
         moves_pixels=True,

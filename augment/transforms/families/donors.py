@@ -1,4 +1,4 @@
-"""Images joined with others of their split: their targets come along."""
+"""Images joined with others of their split, with their targets."""
 
 from augment.transforms import limits, schema
 from augment.transforms.donors.copy_paste import CopyPaste
@@ -8,26 +8,26 @@ from augment.transforms.entry import area_for_downscale, fill, fill_mask, interp
 ENTRIES = (
     moving_entry(
         "Mosaic",
-        "Joins the image with 3 or 8 others of its split on a grid; boxes, masks and keypoints of all come along.",
+        "Joins the image with 3 or 8 others of its split on a grid, with boxes, masks and keypoints of all.",
         {
             "size": size(title="height, width"),
-            "num_images": schema.choice({4: "4 in 2 x 2 cells", 9: "9 in 3 x 3 cells"}, "how many images it shows"),
+            "num_images": schema.choice({4: "4 in 2 x 2 cells", 9: "9 in 3 x 3 cells"}, "number of images"),
             "center_range": schema.pair(
                 schema.number(
-                    0, 1, "where the four cells meet, or the middle of the nine lies, as a share of height and width"
+                    0, 1, "meeting point of the four cells, or middle of the nine, as a share of height and width"
                 )
             ),
             "fit_mode": schema.choice(
                 {
                     "cover": "a part of the image fills its cell",
-                    "contain": "all of the image lies in its cell",
+                    "contain": "the whole image is in its cell",
                     "half": "scaled to fit half the height and width of the result, cut at its cell",
                 },
-                "how an image is scaled into its cell; its aspect ratio stays",
+                "scaling of an image to its cell; its aspect ratio stays",
             ),
             "interpolation": interpolation(),
             "area_for_downscale": area_for_downscale(),
-            "fill": fill("colour where an image leaves room in its cell"),
+            "fill": fill("colour of the parts of a cell that its image leaves empty"),
             "fill_mask": fill_mask("class index there"),
         },
         donors=True,
@@ -36,15 +36,15 @@ ENTRIES = (
     ),
     moving_entry(
         "CopyPaste",
-        "Pastes objects of other images of the split upon the image, cut out by their instance masks.",
+        "Pastes objects of other images of the split onto the image, cut out by their instance masks.",
         {
-            "num_donors": schema.integer(1, limits.DONORS, "images that objects are taken from"),
+            "num_donors": schema.integer(1, limits.DONORS, "number of images from which objects are taken"),
             "share_range": schema.pair(
                 schema.number(0, 1, "share of a donor's objects that is pasted, at least one of them")
             ),
-            "max_objects": schema.integer(1, limits.PASTED_OBJECTS, "objects of one donor that are pasted at most"),
+            "max_objects": schema.integer(1, limits.PASTED_OBJECTS, "largest number of objects pasted from one donor"),
             "scale_range": schema.pair(
-                schema.number(0.01, limits.SCALE_FACTOR, "size of a donor, 1 where it just fits into the image")
+                schema.number(0.01, limits.SCALE_FACTOR, "size of a donor; at 1 it just fits the image")
             ),
             "flip_p": schema.number(0, 1, "probability that a donor is mirrored left to right; not with keypoints"),
             "blend_sigma": schema.number(

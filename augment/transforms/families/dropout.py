@@ -1,6 +1,6 @@
-"""Dropout: parts of the image are erased.
+"""Dropout: transforms that erase parts of the image.
 
-Pixels that are dropped or painted over one by one are written where the mask is set, not chosen from whole images.
+Dropped or painted pixels are written through a mask, not selected from two whole images.
 """
 
 from collections.abc import Mapping
@@ -24,20 +24,20 @@ from augment.transforms.entry import (
 from augment.transforms.schema import Schema
 
 _FILL = schema.either(
-    "what the holes are filled with",
+    "content of the holes",
     *fill("")["anyOf"],
     schema.choice(
         {
             "random": "random pixels",
-            "random_uniform": "one random colour a hole",
-            "inpaint_telea": "painted over after Telea",
-            "inpaint_ns": "painted over after Navier and Stokes",
+            "random_uniform": "one random colour for each hole",
+            "inpaint_telea": "inpainted by Telea's method",
+            "inpaint_ns": "inpainted by the Navier-Stokes method",
         },
-        "a way to fill",
+        "filling method",
     )
-    | {"title": "a way to fill"},
+    | {"title": "filling method"},
 )
-_FILL_MASK = schema.optional(schema.integer(0, 255, "class index of the mask in the holes"), "the mask stays")
+_FILL_MASK = schema.optional(schema.integer(0, 255, "class index of the mask in the holes"), "the mask is kept")
 _FILLS = {"fill": _FILL, "fill_mask": _FILL_MASK}
 _NUM_HOLES = schema.pair(schema.integer(1, limits.HOLES, "number of holes"))
 
@@ -45,7 +45,7 @@ _NUM_HOLES = schema.pair(schema.integer(1, limits.HOLES, "number of holes"))
 def _hole(side: str) -> Schema:
     span = {"type": "array", "minItems": 2, "maxItems": 2, "x-ordered": True}
     return schema.either(
-        f"{side} of a hole: shares of the image's, below 1, or whole pixels, from 1 on",
+        f"{side} of a hole: a share of the image's, below 1, or whole pixels, from 1",
         span | {"items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "maximum": 1}, "title": "share"},
         span | {"items": {"type": "integer", "minimum": 1, "maximum": limits.OUTPUT_SIDE_PX}, "title": "pixels"},
     )
@@ -72,7 +72,7 @@ def _lengths(params: Mapping[str, Any]) -> str | None:
 
 def _some_target(params: Mapping[str, Any]) -> str | None:
     if params["mask_indices"] is None and params["bbox_labels"] is None:
-        return "give mask_indices or bbox_labels: the objects to cut holes into"
+        return "give mask_indices or bbox_labels, for the objects to cut holes into"
     return None
 
 
@@ -87,7 +87,7 @@ def _least_hole(params: Params) -> tuple[int, int]:
 
 def _grid_cell(params: Params) -> tuple[int, int]:
     if params["holes_number_xy"] is not None:
-        rows, columns = params["holes_number_xy"]  # in this order, whatever the name says
+        rows, columns = params["holes_number_xy"]  # in this order, despite its name
         return rows, columns
     side = 2 if params["unit_size_range"] is None else params["unit_size_range"][1]
     return side, side
@@ -102,10 +102,10 @@ _pixel = A.augmentations.pixel.functional
 
 
 class _Erased:
-    """Boxes stay, but for those of which every pixel is erased.
+    """Mixin that keeps boxes, except those whose every pixel is erased.
 
-    The original shrinks each box to the pixels that are left and rounds those that no hole touches to whole pixels,
-    while masks and keypoints stay: three accounts of one object.
+    The original shrinks each box to its remaining pixels and rounds untouched boxes to whole pixels, while masks and
+    keypoints stay, so that they contradict each other.
     """
 
     def apply_to_bboxes(self, bboxes: _Array, *, holes: _Array, **params: Any) -> _Array:
@@ -119,7 +119,7 @@ class _Erased:
 
 
 def boxes_seen(bboxes: _Array, left: NDArray[np.bool_]) -> _Array:
-    """Those boxes, in shares of the frame, of which a pixel is left."""
+    """Return the boxes, in shares of the frame, that still have a pixel."""
     height, width = left.shape
     totals = cv2.integral(left.astype(np.uint8), sdepth=cv2.CV_64F)
     x_min, y_min = (np.floor(bboxes[:, i] * side).astype(int) for i, side in ((0, width), (1, height)))
@@ -132,14 +132,14 @@ def boxes_seen(bboxes: _Array, left: NDArray[np.bool_]) -> _Array:
 
 
 class Erasing(_Erased, A.Erasing):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Where no rectangle of the range fits the image, it stays; the original fails for want of a seed."""
+    """Erasing that keeps an image if no rectangle of the range fits it; the original fails because it has no seed."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         return {"seed": 0, **super().get_params_dependent_on_data(params, data)}
 
 
 class ConstrainedCoarseDropout(_Erased, A.ConstrainedCoarseDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """A sample without the target that names the objects is refused; the original warns and does nothing."""
+    """ConstrainedCoarseDropout that refuses a sample without the target that names objects; the original only warns."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         key, target = ("mask", "mask") if self.mask_indices is not None else ("bboxes", "boxes")
@@ -149,9 +149,9 @@ class ConstrainedCoarseDropout(_Erased, A.ConstrainedCoarseDropout):  # type: ig
 
 
 class PixelDropout(A.PixelDropout):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes, of the same draws. Boxes stay.
+    """PixelDropout with the same bytes from the same draws. Boxes stay.
 
-    The original paints each box into a mask of the image's size and cuts it to the pixels left.
+    The original paints each box into a mask of the image's size and cuts it to its remaining pixels.
     """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
@@ -174,7 +174,7 @@ class PixelDropout(A.PixelDropout):  # type: ignore[misc]  # Albumentations' met
         return painted(img, drop_values, drop_mask)
 
     def _drop_mask(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """What ``Generator.choice([True, False], p=[p, 1 - p])`` gives, without looking each number up in a list."""
+        """Draw as ``Generator.choice([True, False], p=[p, 1 - p])`` does, without a look-up for each number."""
         share = self.dropout_prob / (self.dropout_prob + (1 - self.dropout_prob))
         if self.per_channel or len(shape) == 2:
             everywhere: NDArray[np.bool_] = self.random_generator.random(shape) < share
@@ -183,14 +183,14 @@ class PixelDropout(A.PixelDropout):  # type: ignore[misc]  # Albumentations' met
 
 
 def painted(image: _Array, values: _Array | int, mask: NDArray[np.bool_]) -> _Array:
-    """The image with these values where the mask is true, a new array; mask and values have the image's shape."""
+    """Return a new image with these values where the mask is True; mask and values have the image's shape."""
     out = image.copy()
     np.copyto(out, values, where=mask)
     return out
 
 
 def for_channels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask (H, W) for three channels, (H, W, 3)."""
+    """Repeat a mask (H, W) for three channels, (H, W, 3)."""
     wide: _Array = cv2.cvtColor(mask.view(np.uint8), cv2.COLOR_GRAY2RGB)
     return wide.view(np.bool_)
 
@@ -208,13 +208,13 @@ ENTRIES = (
         targets=ALL_TARGETS,
         rules=(("both ranges are shares, or both are pixels", _same_unit),),
         implementation=corrected(_Erased, A.CoarseDropout),
-        output_size=needs(_least_hole, "its smallest hole must lie inside"),
+        output_size=needs(_least_hole, "its smallest hole must fit inside"),
     ),
     TransformEntry(
         "ConstrainedCoarseDropout",
         "Cuts random rectangles out of chosen objects.",
         {
-            "num_holes_range": schema.pair(schema.integer(1, limits.GRID_CELLS, "number of holes an object")),
+            "num_holes_range": schema.pair(schema.integer(1, limits.GRID_CELLS, "number of holes for each object")),
             "hole_height_range": schema.pair(schema.number(0, 1, "height of a hole as a share of the object's")),
             "hole_width_range": schema.pair(schema.number(0, 1, "width of a hole as a share of the object's")),
             "mask_indices": schema.optional(indices(1, 65_535, "classes of the mask"), "boxes are used"),
@@ -258,7 +258,7 @@ ENTRIES = (
         targets=ALL_TARGETS,
         rules=(("unit_size_range excludes its end", _units),),
         implementation=corrected(_Erased, A.GridDropout),
-        output_size=needs(_grid_cell, "a cell of its grid must lie inside"),
+        output_size=needs(_grid_cell, "a cell of its grid must fit inside"),
     ),
     TransformEntry(
         "XYMasking",
@@ -277,20 +277,20 @@ ENTRIES = (
         targets=ALL_TARGETS,
         rules=(("mask_x_length or mask_y_length is more than 0", _lengths),),
         implementation=corrected(_Erased, A.XYMasking),
-        output_size=needs(_longest_strip, "its longest strip must lie inside"),
+        output_size=needs(_longest_strip, "its longest strip must fit inside"),
     ),
     TransformEntry(
         "PixelDropout",
         "Erases single pixels.",
         {
             "dropout_prob": schema.number(0, 1, "share of the pixels"),
-            "per_channel": schema.flag("draw each channel by itself"),
+            "per_channel": schema.flag("draw each channel separately"),
             "drop_value": schema.either(
-                "what they are filled with",
+                "value of the erased pixels",
                 *schema.optional(fill(""), "a random value for each channel")["anyOf"],
             ),
             "mask_drop_value": schema.optional(
-                schema.integer(0, 255, "class index of the mask there"), "the mask stays"
+                schema.integer(0, 255, "class index of the mask there"), "the mask is kept"
             ),
         },
         targets=ALL_TARGETS,

@@ -18,22 +18,22 @@ from augment.transforms.entry import Extent, Params, moving_entry, rotate_method
 from augment.transforms.matrix_geometry import Placed, Straight, Warped, shifted, square
 
 STRIP_BYTES: Final = 256 * 1024
-"""Larger images are moved in strips of this many bytes (of four-byte pixels), which stay in a core's cache."""
+"""Size of a strip in bytes (of four-byte pixels) in which larger images are moved; it fits a core's cache."""
 
 
 def mirrored(image: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """The image left to right, in a new C-contiguous array, or in ``out``, of the same shape and dtype.
+    """Mirror the image left to right into a new C-contiguous array, or into ``out``, of the same shape and dtype.
 
-    ``image`` is (H, W) or (H, W, C), of any dtype OpenCV knows and any strides. ``out`` may have rows that lie apart,
-    and must not overlap ``image``. ValueError where it has another shape or dtype.
+    ``image`` is (H, W) or (H, W, C), of any dtype OpenCV supports and any strides. Rows of ``out`` may be apart, but it
+    must not overlap ``image``. Raises ValueError if it has another shape or dtype.
 
-    OpenCV reverses elements of 1, 2, 4 or 8 bytes in registers, and those of 3 one by one: a uint8 (H, W, 3) image
-    goes through four channels and back, which takes a quarter of the time.
+    OpenCV reverses elements of 1, 2, 4 or 8 bytes in registers, and those of 3 one by one. A uint8 (H, W, 3) image is
+    therefore converted to four channels and back, which takes a quarter of the time.
     """
     if out is None:
         out = np.empty(image.shape, image.dtype)
     elif out.shape != image.shape or out.dtype != image.dtype:
-        raise ValueError(f"out is {out.dtype} {out.shape}; it must be as the image, {image.dtype} {image.shape}")
+        raise ValueError(f"out is {out.dtype} {out.shape}; it must be like the image, {image.dtype} {image.shape}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         cv2.flip(image, 1, dst=out)
         return out
@@ -42,15 +42,15 @@ def mirrored(image: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[An
     wide, turned = np.empty((2, num_rows, width, 4), np.uint8)
     for top in range(0, height, num_rows):
         strip = image[top : top + num_rows]
-        there = slice(len(strip))
-        cv2.cvtColor(strip, cv2.COLOR_RGB2RGBA, dst=wide[there])
-        cv2.flip(wide[there], 1, dst=turned[there])
-        cv2.cvtColor(turned[there], cv2.COLOR_RGBA2RGB, dst=out[top : top + num_rows])
+        used = slice(len(strip))
+        cv2.cvtColor(strip, cv2.COLOR_RGB2RGBA, dst=wide[used])
+        cv2.flip(wide[used], 1, dst=turned[used])
+        cv2.cvtColor(turned[used], cv2.COLOR_RGBA2RGB, dst=out[top : top + num_rows])
     return out
 
 
 class _Symmetric(Straight):
-    """One of ``SYMMETRIES``, of which ``element_of`` says the name: the bytes of Albumentations."""
+    """Mixin for one of ``SYMMETRIES``, named by ``element_of``, with the bytes of Albumentations."""
 
     element = "e"
 
@@ -78,11 +78,11 @@ class HorizontalFlip(_Symmetric, A.HorizontalFlip):  # type: ignore[misc]  # Alb
 
 
 TILE_PX: Final = 256
-"""Side of the tiles: 256 KiB of four-byte pixels each, which stay in a core's cache."""
+"""Side of a tile: 256 KiB of four-byte pixels, which fit a core's cache."""
 
 
 class Symmetry(NamedTuple):
-    """Rows and columns are swapped, or not, and then the image is flipped as ``cv2.flip`` counts, or not."""
+    """Symmetry of the square: an optional swap of rows and columns, then an optional flip as ``cv2.flip`` counts."""
 
     transposes: bool
     flip: int | None
@@ -102,15 +102,15 @@ SYMMETRIES: Final[Mapping[str, Symmetry]] = MappingProxyType(
         "t": Symmetry(transposes=True, flip=None),
     }
 )
-"""By Albumentations' names of the group's elements; turns are anticlockwise."""
+"""Symmetries by Albumentations' names of the group's elements; turns are anticlockwise."""
 
 _TURNS: Final = ("e", "r90", "r180", "r270")
 
 
 def turned(image: NDArray[Any], element: str) -> NDArray[Any]:
-    """The image after one of ``SYMMETRIES``: a new C-contiguous array, but for "e", which is the array itself.
+    """Apply one of ``SYMMETRIES`` to the image: a new C-contiguous array, but the array itself for "e".
 
-    ``image`` is (H, W) or (H, W, C), of any dtype OpenCV knows and any strides.
+    ``image`` is (H, W) or (H, W, C), of any dtype OpenCV supports and any strides.
     """
     transposes, flip = SYMMETRIES[element]
     if element == "e":
@@ -121,7 +121,7 @@ def turned(image: NDArray[Any], element: str) -> NDArray[Any]:
         return _flipped(image, flip)
     if image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
         return _by_tiles(image, transposes=transposes, flip=flip)
-    if image.ndim == 3 and transposes:  # OpenCV transposes pixels of some sizes only
+    if image.ndim == 3 and transposes:  # OpenCV transposes only pixels of some sizes
         return _flipped(image.swapaxes(0, 1).copy(), flip)
     return _flipped(cv2.transpose(image) if transposes else image, flip)
 
@@ -196,17 +196,17 @@ def _any_turn(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 def _rotate(params: Params, before: Extent) -> Iterable[Extent]:
-    """With ``crop_border`` the largest upright part without a border is left; its size follows from the angle."""
+    """Return the size, or any part with ``crop_border``: the part without a border depends on the angle."""
     if not params["crop_border"]:
         return (before,)
     return (before.part,)
 
 
 class Rotate(Straight, A.Rotate):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """With ``crop_border`` a pixel is always left; in the original it may round to none, and fails."""
+    """Rotate that always leaves a pixel with ``crop_border``; the original may round to none, and fails."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Say the angle too, in degrees anticlockwise from -180 to 180; the original tells the matrix alone."""
+        """Add the angle, in degrees anticlockwise from -180 to 180; the original records only the matrix."""
         drawn: dict[str, Any] = super().get_params_dependent_on_data(params, data)
         for axis, side in (("y", params["shape"][0]), ("x", params["shape"][1])):
             if self.crop_border and drawn[f"{axis}_max"] <= drawn[f"{axis}_min"]:
@@ -235,14 +235,14 @@ ENTRIES = (
     ),
     moving_entry(
         "D4",
-        "One of the eight symmetries of the square at random: no change, three rotations, four mirrors.",
+        "Applies one of the eight symmetries of the square at random: no change, three rotations, four mirrors.",
         implementation=D4,
         output_size=_any_turn,
         reads_only=True,
     ),
     moving_entry(
         "SquareSymmetry",
-        "The same as D4, under the name of newer documents.",
+        "Does the same as D4, under the name in newer documents.",
         implementation=SquareSymmetry,
         output_size=_any_turn,
         reads_only=True,
@@ -253,14 +253,14 @@ ENTRIES = (
 ROTATION_ENTRIES = (
     moving_entry(
         "RandomRotate90",
-        "Turns the image by 0, 90, 180 or 270 degrees; exact, and width and height may change places.",
+        "Turns the image by 0, 90, 180 or 270 degrees; exact, and width and height may be swapped.",
         implementation=RandomRotate90,
         output_size=_any_turn,
         reads_only=True,
     ),
     moving_entry(
         "Rotate",
-        "Turns the image by a random angle and keeps its size; corners are cut off, or the empty border is.",
+        "Turns the image by a random angle and keeps its size; cuts off corners, or the border with crop_border.",
         {"limit": _LIMIT}
         | warp()
         | {
@@ -274,7 +274,7 @@ ROTATION_ENTRIES = (
     ),
     moving_entry(
         "SafeRotate",
-        "Turns the image by a random angle and shrinks it until all of it fits into the size it had.",
+        "Turns the image by a random angle and shrinks it until all of it fits its size.",
         {"limit": _LIMIT} | warp() | {"rotate_method": rotate_method()},
         implementation=corrected(Warped, A.SafeRotate),
     ),

@@ -1,6 +1,6 @@
-"""Straight lines stay straight: shifts, scales, shears, perspective.
+"""Transforms that keep straight lines straight: shifts, scales, shears, perspective.
 
-``RandomShiftScale`` is ours, because Albumentations lacks it.
+``RandomShiftScale`` is ours, because Albumentations has no equivalent.
 """
 
 import math
@@ -36,12 +36,12 @@ _SHEAR: Schema = {"type": "number", "minimum": -89, "maximum": 89}
 
 
 def _axes(item: Schema, description: str) -> Schema:
-    """A number, a range, or both for x and y by themselves."""
+    """Describe a number, a range, or both for x and y separately."""
     span = {"type": "array", "items": item, "minItems": 2, "maxItems": 2, "x-ordered": True, "title": "range"}
     one = item | {"title": "single value", "x-scalar": "repeat"}
     axis: Schema = {"anyOf": [span, one]}
     return schema.either(
-        f"{description}; a range for each axis by itself, or {{x, y}}",
+        f"{description}; a range for each axis, or {{x, y}}",
         span,
         one,
         {
@@ -72,11 +72,11 @@ _Image = NDArray[Any]
 
 
 class RandomShiftScale(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Scales the image about its centre and shifts it, both at random; the frame keeps its size.
+    """Transform that scales the image about its centre and shifts it, both at random; the frame keeps its size.
 
-    ``shift_limit`` is the range of the shift as a share of width and height, drawn once for each; ``scale_limit`` that
-    of the factor minus 1. A single number v stands for [-v, v]. What the image leaves bare is filled by
-    ``border_mode``, with ``fill`` and ``fill_mask`` where that is constant.
+    ``shift_limit`` is the range of the shift as a share of width and height, drawn once for each. ``scale_limit`` is
+    the range of the factor minus 1. A single number v means [-v, v]. Uncovered parts are filled by ``border_mode``,
+    with ``fill`` and ``fill_mask`` if it is constant.
     """
 
     _targets = TARGETS
@@ -118,7 +118,7 @@ class RandomShiftScale(Straight, A.DualTransform):  # type: ignore[misc]  # Albu
 
     @staticmethod
     def _matrix(params: Mapping[str, Any]) -> NDArray[np.float64]:
-        """Pixel to pixel, whole numbers being the middles of pixels."""
+        """Return the matrix from pixel to pixel; whole numbers are the middles of pixels."""
         height, width = params["shape"][:2]
         factor = params["factor"]
         x = (1 - factor) * (width - 1) / 2 + params["shift_x"] * width
@@ -138,7 +138,7 @@ class RandomShiftScale(Straight, A.DualTransform):  # type: ignore[misc]  # Albu
 
 
 def _affine(params: Params, before: Extent) -> Iterable[Extent]:
-    """With ``fit_output`` the frame follows the drawn matrix; no side exceeds the scaled diagonal over cos(shear)."""
+    """Return the sizes; with ``fit_output`` no side exceeds the scaled diagonal over cos(shear)."""
     if not params["fit_output"]:
         return (before,)
 
@@ -151,7 +151,7 @@ def _affine(params: Params, before: Extent) -> Iterable[Extent]:
         value = params["shear"]
         return most(value.get(axis, 0.0) if isinstance(value, dict) else value, axis)
 
-    # A balanced scale is drawn from between the range's end and 1, wherever the range lies.
+    # a balanced scale is drawn between the range's end and 1, for any range
     least = 1.0 if params["balanced_scale"] else 0.0
     scale_y, scale_x = (max(least, most(params["scale"], axis)) for axis in ("y", "x"))
     diagonal = math.hypot(before.max_height * scale_y, before.max_width * scale_x)
@@ -160,7 +160,7 @@ def _affine(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 def _perspective(params: Params, before: Extent) -> Iterable[Extent]:
-    """Without ``keep_size`` the frame is the moved quadrilateral, or with ``fit_output`` whatever holds the result."""
+    """Return the sizes: without ``keep_size`` those of the moved quadrilateral; ``fit_output`` is then refused."""
     if params["keep_size"]:
         return (before,)
     if params["fit_output"]:
@@ -170,7 +170,7 @@ def _perspective(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 class Perspective(Straight, A.Perspective):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """An image stays if its result would be thinner than half a pixel; the original divides by zero."""
+    """Perspective that keeps an image if its result is thinner than half a pixel; the original divides by zero."""
 
     def placed(self, params: Mapping[str, Any]) -> Placed:
         height, width = params["max_height"], params["max_width"]
@@ -215,9 +215,9 @@ ENTRIES = (
         | warp()
         | {
             "fit_output": schema.flag("enlarge the frame until all of the result fits; the size varies"),
-            "keep_ratio": schema.flag("one factor for both axes"),
+            "keep_ratio": schema.flag("use one factor for both axes"),
             "rotate_method": rotate_method(),
-            "balanced_scale": schema.flag("draw below and above 1 equally often where the range holds both"),
+            "balanced_scale": schema.flag("draw below and above 1 equally often if the range holds both"),
         },
         rules=(
             ("translate_percent or translate_px, not both", _one_translation),
@@ -249,12 +249,12 @@ ENTRIES = (
     ),
     moving_entry(
         "Perspective",
-        "Moves the four corners at random, as if the image were seen from elsewhere.",
+        "Moves the four corners at random, as if the image were seen from another point.",
         {
             "scale": schema.pair(
                 schema.number(0, 1, "standard deviation of a corner's move as a share of the side"), scalar="from-zero"
             ),
-            "keep_size": schema.flag("resize the result to the size the image had"),
+            "keep_size": schema.flag("resize the result to the size of the image"),
             "fit_output": schema.flag("enlarge the frame until all of the result fits"),
         }
         | warp(),

@@ -13,7 +13,7 @@ from augment.transforms import limits, schema
 from augment.transforms.albumentations_import import A, cv2
 from augment.transforms.entry import Extent, Params, TransformEntry, Unfit, cells
 
-_ROUGHNESS = schema.number(0, limits.ROUGHNESS, "how rough the pattern is: clouds below 1, grain above", above=True)
+_ROUGHNESS = schema.number(0, limits.ROUGHNESS, "roughness of the pattern: clouds below 1, grain above", above=True)
 
 
 def _plasma(params: Params, before: Extent) -> Iterable[Extent]:
@@ -24,10 +24,10 @@ def _plasma(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 class Equalize(A.Equalize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes."""
+    """Equalize with the same bytes, channel by channel."""
 
     def apply(self, img: NDArray[np.uint8], mask: None, **params: Any) -> NDArray[np.uint8]:
-        """``img`` is uint8 (H, W, 3); a new array."""
+        """Equalise ``img``, uint8 (H, W, 3), into a new array."""
         if self.mode != "cv" or not self.by_channels or mask is not None:
             slow: NDArray[np.uint8] = super().apply(img, mask, **params)
             return slow
@@ -45,10 +45,10 @@ ENTRIES = (
                 scalar="symmetric",
             ),
             "contrast_limit": schema.pair(
-                schema.number(-1, limits.FACTOR, "the factor of the contrast minus 1"), scalar="symmetric"
+                schema.number(-1, limits.FACTOR, "factor of the contrast minus 1"), scalar="symmetric"
             ),
-            "brightness_by_max": schema.flag("count the brightness in shares of 255, else of the image's mean"),
-            "ensure_safe_range": schema.flag("lessen both until no value is cut off"),
+            "brightness_by_max": schema.flag("measure brightness in shares of 255, else of the image's mean"),
+            "ensure_safe_range": schema.flag("reduce both until no value is clipped"),
         },
     ),
     TransformEntry(
@@ -56,7 +56,7 @@ ENTRIES = (
         "Raises every value to a power: dark parts change more than bright ones.",
         {
             "gamma_limit": schema.pair(
-                schema.number(1, 1_000, "the power in percent; 100 changes nothing"), scalar="from-one"
+                schema.number(1, 1_000, "power in percent; 100 changes nothing"), scalar="from-one"
             )
         },
     ),
@@ -65,12 +65,12 @@ ENTRIES = (
         "Bends the tone curve by moving two points of it at random (Mnih et al.).",
         {
             "scale": schema.number(0, 1, "standard deviation of a point's move"),
-            "per_channel": schema.flag("one curve for each channel"),
+            "per_channel": schema.flag("use one curve for each channel"),
         },
     ),
     TransformEntry(
         "CLAHE",
-        "Equalises the histogram of each tile, with a limit to the contrast.",
+        "Equalises the histogram of each tile, with limited contrast.",
         {
             "clip_limit": schema.pair(schema.number(1, 100, "limit of the contrast"), scalar="from-one"),
             "tile_grid_size": cells(limits.TILES, "tiles, across and down"),
@@ -80,8 +80,8 @@ ENTRIES = (
         "Equalize",
         "Equalises the histogram of the image.",
         {
-            "mode": schema.choice({"cv": "as OpenCV", "pil": "as Pillow"}, "whose algorithm"),
-            "by_channels": schema.flag("each channel by itself, else the brightness only"),
+            "mode": schema.choice({"cv": "as in OpenCV", "pil": "as in Pillow"}, "algorithm"),
+            "by_channels": schema.flag("equalise each channel separately, else only the brightness"),
         },
         implementation=Equalize,
     ),
@@ -90,8 +90,8 @@ ENTRIES = (
         "Spreads the values of every channel from black to white.",
         {
             "cutoff": schema.number(0, 100, "percent of the values that are cut off at both ends"),
-            "ignore": schema.choice({None: "none"}, "a value that does not count; Albumentations' own is broken"),
-            "method": schema.choice({"cdf": "equalise the histogram", "pil": "stretch it, as Pillow"}, "how"),
+            "ignore": schema.choice({None: "none"}, "ignored value; Albumentations' implementation is broken"),
+            "method": schema.choice({"cdf": "equalise the histogram", "pil": "stretch it, as Pillow does"}, "method"),
         },
     ),
     TransformEntry(
@@ -99,7 +99,7 @@ ENTRIES = (
         "Lights or darkens the image from one side, one corner or a spot.",
         {
             "mode": schema.choice(
-                {"linear": "from one side", "corner": "from a corner", "gaussian": "a spot"}, "from where"
+                {"linear": "from one side", "corner": "from a corner", "gaussian": "a spot"}, "shape of the light"
             ),
             "intensity_range": schema.pair(schema.number(0.01, 0.2, "strength")),
             "effect_type": schema.choice({"brighten": "brighter", "darken": "darker", "both": "either"}, "which way"),
@@ -113,8 +113,8 @@ ENTRIES = (
         "Changes brightness and contrast by a random pattern of clouds or grain.",
         {
             "brightness_range": schema.pair(schema.number(-1, 1, "added brightness as a share of 255")),
-            "contrast_range": schema.pair(schema.number(-1, 1, "the factor of the contrast minus 1")),
-            "plasma_size": schema.integer(1, limits.OUTPUT_SIDE_PX, "accepted for old files; it changes nothing"),
+            "contrast_range": schema.pair(schema.number(-1, 1, "factor of the contrast minus 1")),
+            "plasma_size": schema.integer(1, limits.OUTPUT_SIDE_PX, "accepted for old files, without effect"),
             "roughness": _ROUGHNESS,
         },
         output_size=_plasma,

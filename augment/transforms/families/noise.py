@@ -1,9 +1,9 @@
-"""Noise: values that a sensor, a wire or a film adds.
+"""Noise from sensors, transmission or film.
 
-Noise is drawn as whole levels, several times faster than a generator draws it: quantiles are looked up by random words.
-A normal number is one of the 65,536 quantiles of the normal distribution at (k + 1/2) / 65,536, each as likely as the
-next: the standard deviation is 0.99999, nothing lies beyond 4.33, and no test of an image's noise that is rounded to
-whole levels can tell. The words are those of SFC64 (Chris Doty-Humphrey's), whose stream NumPy holds fixed.
+Noise is drawn as whole levels, several times faster than by a generator: random words index a table of quantiles. A
+normal number is one of the 65,536 quantiles of the normal distribution at (k + 1/2) / 65,536, all equally likely. The
+standard deviation is 0.99999 and no number is beyond 4.33; rounded to whole levels, the noise cannot be
+told from exact normal noise. The words are those of SFC64 (by Chris Doty-Humphrey), whose stream NumPy keeps fixed.
 """
 
 import functools
@@ -27,7 +27,7 @@ _NOISE_PARAMS: Mapping[str, Mapping[str, Schema]] = {
             schema.pair(schema.number(-1, 1, "range of the noise as a share of 255")),
             1,
             3,
-            "one range, or one a channel",
+            "one range, or one for each channel",
         )
     },
     "gaussian": {
@@ -47,7 +47,7 @@ _NOISE_PARAMS: Mapping[str, Mapping[str, Schema]] = {
 
 
 def _noise_branch(kind: str, properties: Mapping[str, Schema]) -> Schema:
-    named = {"noise_type": schema.choice({kind: kind}, "as noise_type outside")} | dict(properties)
+    named = {"noise_type": schema.choice({kind: kind}, "the same as noise_type")} | dict(properties)
     return schema.record(named, f"parameters of {kind} noise", required=list(properties)) | {"title": kind}
 
 
@@ -69,27 +69,27 @@ def _ranges_fit_mode(params: Mapping[str, Any]) -> str | None:
 
 _NUM_QUANTILES: Final = 2**16
 SEEDS: Final = 2**32
-"""Noise has a seed in [0, SEEDS)."""
+"""Number of seeds; a seed is in [0, SEEDS)."""
 Seed = int | tuple[int, ...]
-"""One transform's seed, and behind it which of its noises this is, where it has several."""
+"""Seed of one transform, optionally followed by the number of one of its noises."""
 
 
 @functools.cache
 def quantiles() -> NDArray[np.float32]:
-    """The quantiles, float32 (65536,), ascending; not to be written to."""
+    """Return the quantiles, float32 (65536,), ascending; read-only."""
     values: NDArray[np.float32] = special.ndtri((np.arange(_NUM_QUANTILES) + 0.5) / _NUM_QUANTILES).astype(np.float32)
     values.flags.writeable = False
     return values
 
 
 def normals(shape: tuple[int, ...], seed: Seed, *, mean: float, std: float) -> NDArray[np.float32]:
-    """Normal numbers: float32, a new array."""
+    """Draw normal numbers: float32, a new array."""
     picked = quantiles().take(_words(math.prod(shape), seed), mode="wrap").reshape(shape)
     return _scaled(picked, mean, std)
 
 
 def whole_normals(shape: tuple[int, ...], seed: Seed, *, mean: float, std: float) -> NDArray[np.int16]:
-    """The same numbers rounded towards 0: int16, a new array. Mean and deviation are such that they fit, in levels."""
+    """Draw the same numbers rounded towards 0: int16, a new array. Mean and deviation are in levels and must fit."""
     words = _words(math.prod(shape), seed)
     if len(words) < _NUM_QUANTILES:
         return normals(shape, seed, mean=mean, std=std).astype(np.int16)
@@ -97,7 +97,7 @@ def whole_normals(shape: tuple[int, ...], seed: Seed, *, mean: float, std: float
 
 
 def poissons(shape: tuple[int, ...], seed: Seed, *, rate: float) -> NDArray[np.float32]:
-    """Numbers of the Poisson distribution, as near as 65,536 words come to it: float32, a new array."""
+    """Draw Poisson numbers, to the precision of 65,536 words: float32, a new array."""
     counts = np.arange(math.ceil(rate + 12 * math.sqrt(rate) + 12))
     upto = np.rint(special.pdtr(counts, rate) * _NUM_QUANTILES).astype(np.int64)
     table = np.repeat(counts.astype(np.float32), np.diff(upto, prepend=0))
@@ -119,16 +119,16 @@ _LEVELS = 255.0
 
 
 def added(image: NDArray[np.uint8], levels: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """The image with these levels added, each sum cut at 0 and 255: a new array."""
+    """Add levels to the image, each sum clipped at 0 and 255: a new array."""
     total = image + levels
     return np.clip(total, 0, 255, out=total).astype(np.uint8)
 
 
 class GaussNoise(A.GaussNoise):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same distribution of pixels; the draws of the call are the same, those of the noise are not.
+    """GaussNoise with the same distribution of pixels; the call's draws are the same, those of the noise are not.
 
-    The original draws floats and rounds them towards 0 before it adds them; here whole levels are drawn. Its noise has
-    one of 65,536 seeds, ours one of 4,294,967,296; and what was drawn is told as that seed with mean and deviation, in
+    The original draws floats and rounds them towards 0 before it adds them; here whole levels are drawn. The original's
+    noise has one of 65,536 seeds, ours one of 4,294,967,296. Provenance holds that seed with mean and deviation, in
     levels, instead of the digest of an image of noise.
     """
 
@@ -137,7 +137,7 @@ class GaussNoise(A.GaussNoise):  # type: ignore[misc]  # Albumentations' metacla
         return {"std": std * _LEVELS, "mean": mean * _LEVELS, "seed": int(self.random_generator.integers(0, SEEDS))}
 
     def apply(self, img: NDArray[np.uint8], std: float, mean: float, seed: int, **_: Any) -> NDArray[np.uint8]:
-        """``img`` is uint8 (H, W, 3); a new array."""
+        """Add noise to ``img``, uint8 (H, W, 3), in a new array."""
         height, width, channels = img.shape
         share = self.noise_scale_factor
         if share == 1:
@@ -153,12 +153,12 @@ class GaussNoise(A.GaussNoise):  # type: ignore[misc]  # Albumentations' metacla
 
 
 class ISONoise(A.ISONoise):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same distribution of pixels; the draws of the call are the same, those of the noise are not."""
+    """ISONoise with the same distribution of pixels; the call's draws are the same, those of the noise are not."""
 
     def apply(
         self, img: NDArray[np.uint8], color_shift: float, intensity: float, random_seed: int, **_: Any
     ) -> NDArray[np.uint8]:
-        """``img`` is uint8 (H, W, 3); a new array."""
+        """Add noise to ``img``, uint8 (H, W, 3), in a new array."""
         hls: NDArray[Any] = cv2.cvtColor(img.astype(np.float32) / np.float32(_LEVELS), cv2.COLOR_RGB2HLS)
         shape, seed = img.shape[:2], int(random_seed)
         rate = float(cv2.meanStdDev(hls)[1][1, 0]) * intensity
@@ -167,17 +167,17 @@ class ISONoise(A.ISONoise):  # type: ignore[misc]  # Albumentations' metaclass i
         brighter *= np.float32(intensity)
         brighter *= 1 - hls[..., 1]
         hls[..., 1] += brighter
-        out: NDArray[Any] = cv2.convertScaleAbs(cv2.cvtColor(hls, cv2.COLOR_HLS2RGB), alpha=_LEVELS)  # none is below 0
+        out: NDArray[Any] = cv2.convertScaleAbs(cv2.cvtColor(hls, cv2.COLOR_HLS2RGB), alpha=_LEVELS)  # all are >= 0
         return out
 
 
 class SaltAndPepper(A.SaltAndPepper):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The same bytes, of the same draws."""
+    """SaltAndPepper with the same bytes from the same draws."""
 
     def apply(
         self, img: NDArray[np.uint8], salt_mask: NDArray[Any], pepper_mask: NDArray[Any], **_: Any
     ) -> NDArray[Any]:
-        """``img`` is uint8 (H, W, 3); a new array."""
+        """Add white and black pixels to ``img``, uint8 (H, W, 3), in a new array."""
         return painted(painted(img, 0, for_channels(pepper_mask)), 255, for_channels(salt_mask))
 
 
@@ -188,7 +188,7 @@ ENTRIES = (
         {
             "std_range": schema.pair(schema.number(0, 1, "standard deviation as a share of 255")),
             "mean_range": schema.pair(schema.number(-1, 1, "mean as a share of 255")),
-            "per_channel": schema.flag("draw each channel by itself, else all alike"),
+            "per_channel": schema.flag("draw each channel separately, else the same noise for all"),
             "noise_scale_factor": schema.number(0.05, 1, "draw the noise at this share of the size and enlarge it"),
         },
         implementation=GaussNoise,
@@ -202,29 +202,29 @@ ENTRIES = (
             ),
             "spatial_mode": schema.choice(
                 {
-                    "constant": "one value a channel",
-                    "per_pixel": "each value by itself",
-                    "shared": "each pixel, alike in all channels",
+                    "constant": "one value for each channel",
+                    "per_pixel": "each value separately",
+                    "shared": "each pixel, the same in all channels",
                 },
-                "what is drawn",
+                "scope of a drawn value",
             ),
             "noise_params": schema.optional(
                 schema.either(
                     "parameters of the distribution",
                     *(_noise_branch(kind, properties) for kind, properties in _NOISE_PARAMS.items()),
                 ),
-                "those that suit the distribution",
+                "defaults for the distribution",
             ),
             "approximation": schema.number(0.05, 1, "draw the noise at this share of the size and enlarge it"),
         },
         rules=(
-            ("noise_params are those of noise_type", _params_fit_type),
+            ("noise_params must fit noise_type", _params_fit_type),
             ("one range, or three unless spatial_mode is shared", _ranges_fit_mode),
         ),
     ),
     TransformEntry(
         "ISONoise",
-        "The noise of a camera at high sensitivity: in colour and in brightness.",
+        "Adds the noise of a camera at high sensitivity, in colour and in brightness.",
         {
             "color_shift": schema.pair(schema.number(0, 1, "strength in colour, as a share of the colour circle")),
             "intensity": schema.pair(schema.number(0, limits.FACTOR, "strength in brightness")),
@@ -235,14 +235,14 @@ ENTRIES = (
         "MultiplicativeNoise",
         "Multiplies values by a random factor.",
         {
-            "multiplier": schema.pair(schema.number(0, limits.FACTOR, "the factor; 1 changes nothing")),
-            "per_channel": schema.flag("draw each channel by itself"),
-            "elementwise": schema.flag("draw each pixel by itself"),
+            "multiplier": schema.pair(schema.number(0, limits.FACTOR, "factor; 1 changes nothing")),
+            "per_channel": schema.flag("draw each channel separately"),
+            "elementwise": schema.flag("draw each pixel separately"),
         },
     ),
     TransformEntry(
         "ShotNoise",
-        "The noise of single photons: brighter parts are noisier.",
+        "Adds the noise of single photons: brighter parts are noisier.",
         {"scale_range": schema.pair(schema.number(0.001, limits.FACTOR, "strength; more is less light"))},
     ),
     TransformEntry(

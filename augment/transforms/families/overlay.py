@@ -1,6 +1,6 @@
-"""Things of other images, pasted onto an image: logos, stickers, dirt, whatever a dataset of them holds.
+"""Elements of other images, pasted onto an image: logos, stickers, dirt, or others from a dataset.
 
-Albumentations' transform of this name takes images and places from the caller for each sample; here both are drawn.
+Albumentations' transform of this name takes elements and places from the caller for each sample; here both are drawn.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ _Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class OverlayElement:
-    """An element in its size and place: ``rows`` and ``columns`` of the image.
+    """Element at its size and place: ``rows`` and ``columns`` of the image.
 
-    ``image`` has its values times their ``share``, float32 (h, w), or as they are where that is None: it is opaque.
+    ``image`` holds its values times their ``share``, float32 (h, w), or plain values if ``share`` is None: it is
+    opaque.
     """
 
     rows: slice
@@ -32,27 +33,26 @@ class OverlayElement:
 
     @property
     def covers(self) -> NDArray[np.bool_]:
-        """Which of its pixels hide what was there."""
+        """Mask of its pixels that hide the image."""
         return np.ones(self.image.shape[:2], bool) if self.share is None else self.share >= 0.5
 
     def pasted(self, onto: _Image) -> _Image:
-        """What this place of the image becomes."""
+        """Return this part of the image with the element on it."""
         if self.share is None:
             return self.image
         return as_pixels(self.image + (1 - self.share[..., np.newaxis]) * onto)
 
 
 class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Pastes some elements of the references, each whole, in a size and at a place that are drawn.
+    """Transform that pastes some elements of the references, each whole, at a random size and place.
 
-    An element is what a reference's mask shows: one of its objects where it has instance masks, else all classes but 0
-    (so an image without a mask, among others that have one, is shown whole). Without masks it is the whole image,
-    and of a mask that shows nothing there is none. It spans a share of
-    ``scale_range`` of the image: the largest that fits into such a share of its height and width. Later ones lie upon
-    earlier ones.
+    An element is the content of a reference's mask: one of its objects if it has instance masks, else all classes but 0
+    (so an image without a mask, among others that have one, is shown whole). Without masks it is the whole image. A
+    reference whose mask is empty has no element. The element is the largest that fits a share, from ``scale_range``, of
+    the image's height and width. Later ones cover earlier ones.
 
-    Masks keep their classes below an element, or get ``fill_mask``; masks of objects lose what is covered where that is
-    given. A box of which every pixel is covered goes, others stay as they are, and so do keypoints.
+    Masks keep their classes below an element, or get ``fill_mask``. If that is given, masks of objects lose their
+    covered part. A box whose every pixel is covered is dropped; other boxes and keypoints do not change.
     """
 
     _targets = TARGETS
@@ -72,7 +72,7 @@ class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albu
         self.fill_mask = fill_mask
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Draw the elements: ``places`` are x, y, width and height in pixels, 0 for an element that there is not."""
+        """Draw the elements: ``places`` are x, y, width and height in pixels, 0 for a missing element."""
         height, width = params["shape"][:2]
         keys, places, pieces = [], [], []
         for _ in range(self.py_random.randint(*self.num_elements)):
@@ -109,7 +109,7 @@ class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albu
         return keypoints
 
     def _part(self, sample: Sample) -> tuple[_Image, NDArray[np.bool_] | None] | None:
-        """The rectangle of one element, with what is to be seen of it; None where the reference shows none."""
+        """Return the rectangle of one element with its mask, or None if the reference has no element."""
         if sample.instance_masks is not None:
             count = len(sample.instance_masks)
             shown = sample.instance_masks[self.py_random.randrange(count)] != 0 if count else np.zeros((0, 0), bool)
@@ -125,14 +125,14 @@ class OverlayElements(Referring, A.DualTransform):  # type: ignore[misc]  # Albu
 
 
 def _size(image: _Image, scale: float, height: int, width: int) -> tuple[int, int]:
-    """Width and height of an element: as much as fits into a share of the frame's, and a pixel at least."""
+    """Return width and height of an element: the most that fits a share of the frame's, at least a pixel."""
     down, across = image.shape[:2]
     factor = scale * min(height / down, width / across)
     return min(width, max(1, round(across * factor))), min(height, max(1, round(down * factor)))
 
 
 def _piece(image: _Image, shown: NDArray[np.bool_] | None, x: int, y: int, across: int, down: int) -> OverlayElement:
-    """Its values are weighed by what is shown of it before they are mixed, so that no background runs into its edge."""
+    """Resize an element; values are weighted by its mask first, so that no background bleeds into its edge."""
     rows, columns = slice(y, y + down), slice(x, x + across)
     if shown is None:
         return OverlayElement(rows, columns, fitted(image, down, across), None)

@@ -3,12 +3,12 @@
 - **RandAugment**: a few operations drawn at random, all at one strength.
 - **TrivialAugment**: one operation at one strength, both drawn at random.
 - **3-Augment**: grey, solarised or blurred, one of the three.
-- **AutoAugment**: one of 25 pairs of operations that a search found for a data set, each with chance and magnitude from
-  0 to 9. Source: Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data" (2019), appendix, tables 7
-  (CIFAR-10), 8 (SVHN) and 9 (ImageNet). If an operation has no magnitude the papers' number means nothing and is left
-  out.
+- **AutoAugment**: one of 25 pairs of operations found by a search for a data set, each with a probability, and a
+  magnitude from 0 to 9. Source: Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data" (2019),
+  appendix, tables 7 (CIFAR-10), 8 (SVHN) and 9 (ImageNet). If an operation has no magnitude, the papers' number is
+  meaningless and left out.
 - **AugMix**: the image mixed with others that chains of operations made of it.
-- **Containers**: which of their children are applied, and in which order. And NoOp, the child that does nothing.
+- **Containers**: their rules choose and order their children. NoOp is the child that does nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ from augment.transforms.schema import Schema
 
 
 class RandAugment(Policy):
-    """Applies ``num_ops`` operations, drawn with replacement, at ``magnitude`` of ``num_magnitude_bins`` steps.
+    """Policy of ``num_ops`` operations, drawn with replacement, at ``magnitude`` of ``num_magnitude_bins`` steps.
 
     Source: Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space" (2020). The
     paper's magnitudes are 0 to 30, hence 31 steps; 9 with two operations is its setting for ResNet-50 on ImageNet.
@@ -65,7 +65,7 @@ class RandAugment(Policy):
 
 
 class TrivialAugmentWide(Policy):
-    """Applies one operation of the wide space at one of ``num_magnitude_bins`` strengths, all equally likely.
+    """Policy that applies one operation of the wide space at one of ``num_magnitude_bins`` strengths, equally likely.
 
     Source: Müller and Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation" (2021).
     """
@@ -93,11 +93,11 @@ _SIGMA_PX = (0.1, 2.0)
 
 
 class ThreeAugment(A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Makes the image grey, inverts its values from 128 on, or blurs it, each as likely as the others.
+    """Transform that makes the image grey, inverts its values from 128 on, or blurs it, all equally likely.
 
     The standard deviation of the blur is drawn uniformly between 0.1 and 2 pixels. Source: Touvron et al., "DeiT III:
-    Revenge of the ViT" (2022), section 3, and its authors' code, which takes Pillow's defaults. The flip before and
-    the colour jitter of 0.3 after it are nodes of their own, as in the preset ``deit3``.
+    Revenge of the ViT" (2022), section 3, and its authors' code, which uses Pillow's defaults. The flip before and
+    the colour jitter of 0.3 after it are separate nodes, as in the preset ``deit3``.
     """
 
     def __init__(self, p: float = 1.0) -> None:
@@ -118,7 +118,7 @@ class ThreeAugment(A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentation
 
 
 Choice = tuple[str, float, int]
-"""Operation, the chance that it is applied, magnitude."""
+"""Operation, probability that it is applied, magnitude."""
 
 
 _IMAGENET: Final = """
@@ -227,10 +227,9 @@ _STRONGEST = 9
 
 
 class AutoAugment(Policy):
-    """Applies one sub-policy, drawn from the 25 of ``policy``: two operations, each with its chance and magnitude.
+    """Policy that applies one of the 25 sub-policies of ``policy``: two operations, with probabilities and magnitudes.
 
-    Source: Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data" (2019), the tables of its appendix,
-    which ``AutoAugment`` holds.
+    Source: Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data" (2019), the tables of its appendix.
     """
 
     def __init__(
@@ -254,23 +253,23 @@ class AutoAugment(Policy):
 
 
 _LEVELS = 10
-"""The strongest severity."""
+"""Strongest severity."""
 
 _WEAKEST_LEVEL = 0.1
 _DEPTHS = (1, 2, 3)
-"""What the authors draw a chain's length from."""
+"""Lengths from which the authors draw a chain's length."""
 
 
 class AugMix(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Mixes the image with ``mixture_width`` of its variants, each made by a chain of operations.
+    """Transform that mixes the image with ``mixture_width`` variants, each made by a chain of operations.
 
-    The variants are mixed by weights from Dirichlet(alpha, …), their mix with the image by one from Beta(alpha,
-    alpha). Operations are drawn with replacement, levels uniformly between 0.1 and ``severity`` of 10. With
-    ``geometric`` the chains turn, shear and shift too: what is mixed has moved differently, so masks, boxes and
-    keypoints have no one place to go to. Without it no pixel moves.
+    The variants are mixed by weights from Dirichlet(alpha, …), their mix with the image by one from Beta(alpha, alpha).
+    Operations are drawn with replacement, levels uniformly between 0.1 and ``severity`` of 10. With ``geometric`` the
+    chains turn, shear and shift too. The variants have then moved differently, so masks, boxes and keypoints have no
+    common place. Without it no pixel moves.
 
     Source: Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty" (2020),
-    algorithm 1, and its authors' code. Their loss, which compares three such views, is the trainer's.
+    algorithm 1, and its authors' code. Their loss, which compares three such views, is left to training.
     """
 
     _targets = TARGETS
@@ -298,7 +297,7 @@ class AugMix(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclas
         self.fill = fill
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Draw the weights, that of the image first, and a chain for each of the others, by its number."""
+        """Draw the weights, that of the image first, and a chain for each variant, by its number."""
         shape = params["shape"][:2]
         share = self.random_generator.beta(self.alpha, self.alpha)
         variants = self.random_generator.dirichlet([self.alpha] * self.mixture_width)
@@ -343,16 +342,16 @@ class AugMix(A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclas
 
 _MAX_BINS = 256
 _MAX_OPS = 8
-"""Operations of one call that provenance shows one by one; papers use 1 to 3."""
+"""Limit of operations in one call, so that provenance shows them one by one; papers use 1 to 3."""
 
 
 def _geometric(*, with_mask: bool = True) -> dict[str, Schema]:
     options = {value: title for value, title in schema.INTERPOLATIONS.items() if value <= 2}
     shared = {
-        "interpolation": schema.choice(options, "how a turn, shear or shift computes pixels between pixels"),
-        "fill": fill("colour of what a turn, shear or shift uncovers"),
+        "interpolation": schema.choice(options, "filter for turns, shears and shifts"),
+        "fill": fill("colour of parts that a turn, shear or shift uncovers"),
     }
-    return shared | ({"fill_mask": fill_mask("class index of what it uncovers in the mask")} if with_mask else {})
+    return shared | ({"fill_mask": fill_mask("class index of those parts in the mask")} if with_mask else {})
 
 
 def _magnitude_below_bins(params: Mapping[str, Any]) -> str | None:
@@ -366,11 +365,11 @@ _BINS = schema.integer(2, _MAX_BINS, "steps of the magnitude, from nothing to th
 ENTRIES = (
     moving_entry(
         "AutoAugment",
-        "Applies one of the 25 pairs of operations that a search found for a data set.",
+        "Applies one of the 25 pairs of operations found by a search for a data set.",
         {
             "policy": schema.choice(
                 {"imagenet": "ImageNet: mostly colours", "cifar10": "CIFAR-10", "svhn": "SVHN: mostly shears"},
-                "for which data set the pairs were found",
+                "data set of the search",
             )
         }
         | _geometric(),
@@ -380,8 +379,8 @@ ENTRIES = (
         "RandAugment",
         "Applies a few of fourteen operations, drawn at random, all at one strength.",
         {
-            "num_ops": schema.integer(1, _MAX_OPS, "how many operations, one after another"),
-            "magnitude": schema.integer(0, _MAX_BINS - 1, "how strong, as a step of the magnitude; 0 is the weakest"),
+            "num_ops": schema.integer(1, _MAX_OPS, "number of operations, one after another"),
+            "magnitude": schema.integer(0, _MAX_BINS - 1, "strength, as a step of the magnitude; 0 is the weakest"),
             "num_magnitude_bins": _BINS,
         }
         | _geometric(),
@@ -398,16 +397,16 @@ ENTRIES = (
         "AugMix",
         "Mixes the image with variants that chains of operations made of it; geometric ones move no targets.",
         {
-            "severity": schema.integer(1, 10, "how strong operations are at most, in tenths"),
-            "mixture_width": schema.integer(1, 10, "how many variants"),
+            "severity": schema.integer(1, 10, "largest strength of operations, in tenths"),
+            "mixture_width": schema.integer(1, 10, "number of variants"),
             "chain_depth": schema.either(
-                "how many operations make a variant",
+                "number of operations in a chain",
                 schema.choice({-1: "1 to 3, drawn for each"}, ""),
                 schema.integer(1, _MAX_OPS, "") | {"title": "so many"},
             ),
-            "alpha": schema.number(0.01, 100, "evenness of the weights: below 1 one prevails, above all are alike"),
+            "alpha": schema.number(0.01, 100, "evenness of the weights: below 1 one dominates, above they are similar"),
             "geometric": schema.flag("turn, shear and shift too; then only images without targets can pass"),
-            "all_ops": schema.flag("brightness, colour, contrast and sharpness too, which ImageNet-C tests"),
+            "all_ops": schema.flag("use brightness, colour, contrast and sharpness too, which ImageNet-C tests"),
         }
         | _geometric(with_mask=False),
         moves_pixels=True,
@@ -423,8 +422,8 @@ ENTRIES = (
 )
 
 _CHOSEN_CHILDREN = {
-    "n": schema.integer(1, limits.CHOICES, "how many children are chosen, all equally likely"),
-    "replace": schema.flag("let a child be chosen more than once"),
+    "n": schema.integer(1, limits.CHOICES, "number of chosen children, all equally likely"),
+    "replace": schema.flag("allow a child to be chosen more than once"),
 }
 
 CONTAINER_ENTRIES = (
@@ -447,7 +446,7 @@ CONTAINER_ENTRIES = (
     ),
     TransformEntry(
         "OneOrOther",
-        "Applies the first of two children with probability p, else the second, whatever their own p.",
+        "Applies the first of two children with probability p, else the second, regardless of their own p.",
         targets=ALL_TARGETS,
         container=True,
     ),

@@ -1,4 +1,4 @@
-"""Quality: what codecs, lenses and small sensors leave of an image."""
+"""Losses of quality from codecs, lenses and small sensors."""
 
 from typing import Any
 
@@ -13,24 +13,24 @@ _pixel = A.augmentations.pixel.functional
 
 
 class Downscale(A.Downscale):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """A side becomes no shorter than one pixel; in the original it would be none, and fails."""
+    """Downscale that keeps at least one pixel of a side; the original may round to none, and fails."""
 
     def apply(self, img: NDArray[np.uint8], scale: float, **_: Any) -> NDArray[np.uint8]:
-        """``img`` is uint8 (H, W, 3); a new array."""
+        """Make ``img``, uint8 (H, W, 3), smaller and larger again, in a new array."""
         height, width = img.shape[:2]
         ways = self.interpolation_pair
         least = min(round(height * scale), round(width * scale)) < 1
         size = (max(1, round(width * scale)), max(1, round(height * scale))) if least else None
         factor = 0.0 if least else scale
-        made = cv2.resize(img, size, fx=factor, fy=factor, interpolation=ways["downscale"])
-        return np.asarray(cv2.resize(made, (width, height), interpolation=ways["upscale"]), np.uint8)
+        smaller = cv2.resize(img, size, fx=factor, fy=factor, interpolation=ways["downscale"])
+        return np.asarray(cv2.resize(smaller, (width, height), interpolation=ways["upscale"]), np.uint8)
 
 
 class Superpixels(A.Superpixels):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """An image with fewer pixels than segments stays; a thin one keeps a pixel. In the original both fail."""
+    """Superpixels for any size: a small image is unchanged, a thin one keeps a pixel; the original fails."""
 
     def apply(self, img: NDArray[np.uint8], replace_samples: Any, n_segments: int, **params: Any) -> NDArray[np.uint8]:
-        """``img`` is uint8 (H, W, 3); a new array, or the one that was given."""
+        """Segment ``img``, uint8 (H, W, 3): a new array, or the given one."""
         height, width = img.shape[:2]
         scale = min(1.0, (self.max_size or UNBOUNDED) / max(height, width))
         inner = max(1, int(height * scale)), max(1, int(width * scale))
@@ -39,8 +39,8 @@ class Superpixels(A.Superpixels):  # type: ignore[misc]  # Albumentations' metac
         if min(height * scale, width * scale) >= 1:
             return np.asarray(super().apply(img, replace_samples, n_segments, **params), np.uint8)
         thin = cv2.resize(img, inner[::-1], interpolation=self.interpolation)
-        made = _pixel.superpixels(thin, n_segments, replace_samples, None, self.interpolation)
-        return np.asarray(cv2.resize(made, (width, height), interpolation=self.interpolation), np.uint8)
+        segmented = _pixel.superpixels(thin, n_segments, replace_samples, None, self.interpolation)
+        return np.asarray(cv2.resize(segmented, (width, height), interpolation=self.interpolation), np.uint8)
 
 
 ENTRIES = (
@@ -56,10 +56,10 @@ ENTRIES = (
         "Downscale",
         "Makes the image smaller and then larger again.",
         {
-            "scale_range": schema.pair(schema.number(0.01, 1, "how small, as a share of the side")),
+            "scale_range": schema.pair(schema.number(0.01, 1, "smaller size, as a share of the side")),
             "interpolation_pair": schema.record(
-                {"downscale": interpolation("on the way down"), "upscale": interpolation("on the way up")},
-                "how pixels between pixels are computed",
+                {"downscale": interpolation("filter for shrinking"), "upscale": interpolation("filter for enlarging")},
+                "filters that compute pixels between pixels",
                 required=("downscale", "upscale"),
             ),
         },
@@ -74,7 +74,7 @@ ENTRIES = (
             "max_size": schema.integer(
                 8,
                 limits.SEGMENTED_SIDE_PX,
-                "longer side at which it works, in pixels; larger images come out blurred",
+                "longer side of the image that is segmented, in pixels; larger images become blurred",
             ),
             "interpolation": interpolation(),
         },
@@ -82,7 +82,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "ChromaticAberration",
-        "Shifts red and blue against green towards the edges, as a cheap lens does.",
+        "Shifts red and blue against green towards the edges, like a cheap lens.",
         {
             "primary_distortion_limit": schema.pair(
                 schema.number(-1, 1, "strength near the centre"), scalar="symmetric"
@@ -91,7 +91,7 @@ ENTRIES = (
                 schema.number(-1, 1, "strength near the edge"), scalar="symmetric"
             ),
             "mode": schema.choice(
-                {"green_purple": "green and purple", "red_blue": "red and blue", "random": "either"}, "which fringes"
+                {"green_purple": "green and purple", "red_blue": "red and blue", "random": "either"}, "fringes"
             ),
             "interpolation": interpolation(warps=True),
         },

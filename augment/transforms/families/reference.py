@@ -1,10 +1,10 @@
-"""References: the look of other images, or parts of them, taken from a dataset that the pipeline names.
+"""References: the look of other images, taken from a dataset that the pipeline names.
 
 The look is a spectrum, a histogram, colours, or the image itself. Three classes have the names and parameters of
-Albumentations 2.0.8's but not its pixels, which are wrong there: ``PixelDistributionAdaptation`` makes every image
-black (it takes shares of 255 for values), ``FDA`` replaces a square that is not centred on the frequency 0, so that
-amplitudes are not the reference's, and ``HistogramMatching`` takes an image of one row for one without colours.
-``TemplateTransform`` is of an earlier release.
+Albumentations 2.0.8's but not its pixels, which are wrong. ``PixelDistributionAdaptation`` makes every image black (it
+reads shares of 255 as values). ``FDA`` replaces a square that is not centred on the frequency 0, so that amplitudes
+differ from the reference's. ``HistogramMatching`` treats an image of one row as grey.
+``TemplateTransform`` is from an earlier release.
 """
 
 from typing import Any, Literal
@@ -18,23 +18,23 @@ from augment.transforms.donors.source import Referring, as_pixels, fitted
 from augment.transforms.entry import ALL_TARGETS, Range, TransformEntry
 from augment.transforms.families.overlay import OverlayElements
 
-_REFERENCES = {"references": schema.name("name of the dataset that the references are taken from")}
-_BLEND = {"blend_ratio": schema.pair(schema.number(0, 1, "weight of the result; at 0 the image stays"))}
+_REFERENCES = {"references": schema.name("name of the dataset from which the references are taken")}
+_BLEND = {"blend_ratio": schema.pair(schema.number(0, 1, "weight of the result; 0 keeps the image"))}
 
 
 _Image = NDArray[np.uint8]
 _Spectrum = NDArray[np.complex128]
 
 _NO_PHASE = 1e-9
-"""Share of the largest amplitude that an image of this size can have below which rounding alone decides a phase."""
+"""Share of the largest possible amplitude below which a phase is only a rounding error."""
 
 
 class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The amplitudes of the image's low frequencies become the reference's, its phases stay.
+    """Transform that gives the image's low frequencies the amplitudes of the reference's, and keeps their phases.
 
-    Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation", 2020: all frequencies of at most
-    ``beta`` times the shorter side in both directions, which at 0 is the mean of each channel. The reference is resized
-    to the image's size. What lies outside 0 to 255 afterwards is cut.
+    Yang and Soatto, "FDA: Fourier Domain Adaptation for Semantic Segmentation", 2020. It changes all frequencies of at
+    most ``beta`` times the shorter side in both directions; at 0 that is the mean of each channel. The reference is
+    resized to the image's size. The result is clipped to 0 to 255.
     """
 
     def __init__(self, references: str, beta_limit: Range = (0.0, 0.1), p: float = 0.5) -> None:
@@ -60,31 +60,31 @@ class FDA(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentati
 
 
 def _within(most: int, side: int) -> NDArray[np.int64]:
-    """Where the frequencies of at most this many periods stand in a spectrum."""
+    """Return the indices in a spectrum of the frequencies of at most this many periods."""
     return np.unique(np.arange(-most, most + 1) % side)
 
 
 def _low(channel: _Image, most: int) -> _Spectrum:
-    """The spectrum's part of at most this many periods in both directions; of those along x the half that is enough."""
+    """Return the spectrum's part of at most this many periods in both directions, and along x only the needed half."""
     rows: _Spectrum = np.fft.rfft(channel, axis=1)[:, : most + 1]
     columns: _Spectrum = np.fft.fft(rows, axis=0)
     return columns[_within(most, len(channel))]
 
 
-def _change(there: _Spectrum, wanted: _Spectrum, num_pixels: int) -> _Spectrum:
-    """What must be added to give one spectrum the other's amplitudes; a frequency without a phase gets the phase 0.
+def _change(source: _Spectrum, target: _Spectrum, num_pixels: int) -> _Spectrum:
+    """Return the difference that gives one spectrum the other's amplitudes; a missing phase becomes 0.
 
-    Amplitudes are square roots of sums, whose last bit no processor may choose; NumPy's ``abs`` of complex numbers is
-    computed otherwise where there is AVX-512.
+    Amplitudes are square roots of sums, whose last bit is the same on every processor. NumPy's ``abs`` of complex
+    numbers differs with AVX-512.
     """
-    before, after = (np.sqrt(one.real**2 + one.imag**2) for one in (there, wanted))
+    before, after = (np.sqrt(one.real**2 + one.imag**2) for one in (source, target))
     has_phase = before > _NO_PHASE * 255 * num_pixels
     factors = np.divide(after, before, out=np.ones_like(before), where=has_phase) - 1
-    return np.where(has_phase, there * factors, after - there)
+    return np.where(has_phase, source * factors, after - source)
 
 
 class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # the metaclass is untyped
-    """Each channel's histogram becomes that of the reference, blended with the image by a weight of ``blend_ratio``.
+    """Transform that gives each channel the reference's histogram, blended with the image by ``blend_ratio``.
 
     At a weight of 1 it is ``skimage.exposure.match_histograms`` to the last bit.
     """
@@ -107,19 +107,19 @@ class HistogramMatching(Referring, A.ImageOnlyTransform):  # type: ignore[misc] 
 
 
 def _matching(channel: _Image, reference: _Image) -> NDArray[np.float64]:
-    """The value of the reference that each value of a channel stands for: that with the same share of pixels below."""
-    there, wanted = (np.bincount(one.ravel(), minlength=256) for one in (channel, reference))
-    values = np.flatnonzero(wanted)
-    return np.interp(np.cumsum(there) / channel.size, np.cumsum(wanted[values]) / reference.size, values)
+    """Return for each value of a channel the reference's value with the same share of pixels below."""
+    counts, target_counts = (np.bincount(one.ravel(), minlength=256) for one in (channel, reference))
+    values = np.flatnonzero(target_counts)
+    return np.interp(np.cumsum(counts) / channel.size, np.cumsum(target_counts[values]) / reference.size, values)
 
 
 class PixelDistributionAdaptation(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # the metaclass is untyped
-    """The image's colours are moved to where the reference's lie, blended by a weight of ``blend_ratio``.
+    """Transform that moves the image's colours to the reference's, blended with the image by ``blend_ratio``.
 
-    ``standard``: mean and deviation of each channel become the reference's; ``minmax``: its least and largest value;
-    ``pca``: the mean colour and the principal axes of the colours, whose spread stays. An axis has no direction of its
-    own: each of the reference's is turned to the side of the image's (qudida, whose method it is, turns all or none
-    and may give an image the complements of its colours).
+    ``standard``: mean and deviation of each channel become the reference's. ``minmax``: its least and largest value do.
+    ``pca``: the mean colour and the principal axes of the colours do, and their spread stays. An axis has no sign, so
+    each of the reference's is turned to the side of the image's (qudida, the method's source, turns all or none and may
+    give an image the complements of its colours).
     """
 
     def __init__(
@@ -153,31 +153,31 @@ class PixelDistributionAdaptation(Referring, A.ImageOnlyTransform):  # type: ign
 
 
 _Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Factors (3, 3) from channels to channels, and what is added to each."""
+"""Factors (3, 3) from channels to channels, and the offset of each."""
 
 
 def _to_extremes(image: _Image, reference: _Image) -> _Affine:
     low, high = (image.min(axis=(0, 1)).astype(float), image.max(axis=(0, 1)).astype(float))
-    wanted_low, wanted_high = (reference.min(axis=(0, 1)).astype(float), reference.max(axis=(0, 1)).astype(float))
-    factors = (wanted_high - wanted_low) / np.maximum(high - low, 1)
-    return np.diag(factors), wanted_low - factors * low
+    target_low, target_high = (reference.min(axis=(0, 1)).astype(float), reference.max(axis=(0, 1)).astype(float))
+    factors = (target_high - target_low) / np.maximum(high - low, 1)
+    return np.diag(factors), target_low - factors * low
 
 
 def _to_deviations(image: _Image, reference: _Image) -> _Affine:
-    (mean, covariance), (wanted_mean, wanted) = _moments(image), _moments(reference)
-    there, then = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(wanted))
-    factors = np.divide(then, there, out=np.ones(3), where=there > 0)
-    return np.diag(factors), wanted_mean - factors * mean
+    (mean, covariance), (target_mean, target_covariance) = _moments(image), _moments(reference)
+    deviations, target_deviations = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(target_covariance))
+    factors = np.divide(target_deviations, deviations, out=np.ones(3), where=deviations > 0)
+    return np.diag(factors), target_mean - factors * mean
 
 
 def _to_axes(image: _Image, reference: _Image) -> _Affine:
-    (mean, covariance), (wanted_mean, wanted) = _moments(image), _moments(reference)
-    (_, _, there), (_, _, then) = cv2.eigen(covariance), cv2.eigen(wanted)
-    signs = np.where((there * then).sum(axis=1) < 0, -1.0, 1.0)
+    (mean, covariance), (target_mean, target_covariance) = _moments(image), _moments(reference)
+    (_, _, axes), (_, _, target_axes) = cv2.eigen(covariance), cv2.eigen(target_covariance)
+    signs = np.where((axes * target_axes).sum(axis=1) < 0, -1.0, 1.0)
     factors = np.zeros((3, 3))
-    for axis, wanted_axis, sign in zip(there, then, signs, strict=True):
-        factors += np.outer(sign * wanted_axis, axis)
-    shift = wanted_mean - (factors * mean).sum(axis=1)
+    for axis, target_axis, sign in zip(axes, target_axes, signs, strict=True):
+        factors += np.outer(sign * target_axis, axis)
+    shift = target_mean - (factors * mean).sum(axis=1)
     return factors, shift
 
 
@@ -185,7 +185,7 @@ _ADAPTATIONS = {"minmax": _to_extremes, "standard": _to_deviations, "pca": _to_a
 
 
 def _moments(image: _Image) -> _Affine:
-    """Mean and covariance of the colours, from sums that are exact in any order of adding."""
+    """Return mean and covariance of the colours, from sums that are exact in any order."""
     pixels = image.reshape(-1, 3).astype(np.float64)
     count, sums, products = len(pixels), pixels.sum(axis=0), pixels.T @ pixels
     exact = [[count * int(products[i, j]) - int(sums[i]) * int(sums[j]) for j in range(3)] for i in range(3)]
@@ -193,7 +193,7 @@ def _moments(image: _Image) -> _Affine:
 
 
 class TemplateTransform(Referring, A.ImageOnlyTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Blends the image with a reference, resized to its size, which shows through by 1 less ``img_weight``."""
+    """Transform that blends the image with a resized reference, whose weight is 1 - ``img_weight``."""
 
     def __init__(self, references: str, img_weight: Range = (0.5, 0.5), p: float = 0.5) -> None:
         super().__init__(p=p)
@@ -232,7 +232,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "PixelDistributionAdaptation",
-        "Moves the colours to where those of a reference lie.",
+        "Moves the colours to those of a reference.",
         {
             **_REFERENCES,
             **_BLEND,
@@ -242,7 +242,7 @@ ENTRIES = (
                     "standard": "mean and deviation of each channel",
                     "minmax": "least and largest value of each channel",
                 },
-                "what becomes the reference's",
+                "properties taken from the reference",
             ),
         },
         references=True,
@@ -250,11 +250,11 @@ ENTRIES = (
     ),
     TransformEntry(
         "TemplateTransform",
-        "Blends the image with a reference of its size.",
+        "Blends the image with a reference resized to its size.",
         {
             **_REFERENCES,
             "img_weight": schema.pair(
-                schema.number(0, 1, "weight of the image; that of the reference is what is left of 1"),
+                schema.number(0, 1, "weight of the image; the reference has the rest"),
                 scalar="repeat",
             ),
         },
@@ -263,7 +263,7 @@ ENTRIES = (
     ),
     TransformEntry(
         "OverlayElements",
-        "Pastes elements of references onto the image, cut out by their masks where they have some.",
+        "Pastes elements of references onto the image, cut out by their masks if they have some.",
         {
             **_REFERENCES,
             "num_elements": schema.pair(schema.integer(1, limits.ELEMENTS, "number of elements"), scalar="repeat"),
@@ -271,7 +271,7 @@ ENTRIES = (
                 schema.number(0, 1, "size of an element: the share of height and width that it fits into", above=True)
             ),
             "fill_mask": schema.optional(
-                schema.integer(0, 255, "class index of the mask below an element"), "the mask stays"
+                schema.integer(0, 255, "class index of the mask below an element"), "the mask is kept"
             ),
         },
         targets=ALL_TARGETS,

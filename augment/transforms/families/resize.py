@@ -35,7 +35,7 @@ _PAD: Schema = {"type": "integer", "minimum": 0, "maximum": limits.PAD_PX}
 
 def _one_max_size(params: Mapping[str, Any]) -> str | None:
     if (params["max_size"] is None) == (params["max_size_hw"] is None):
-        return "give max_size or max_size_hw, one of the two"
+        return "give either max_size or max_size_hw"
     if params["max_size_hw"] == [None, None]:
         return "max_size_hw needs a height or a width"
     return None
@@ -44,7 +44,7 @@ def _one_max_size(params: Mapping[str, Any]) -> str | None:
 def _one_divisor(params: Mapping[str, Any]) -> str | None:
     for which in ("height", "width"):
         if (params[f"min_{which}"] is None) == (params[f"pad_{which}_divisor"] is None):
-            return f"give min_{which} or pad_{which}_divisor, one of the two (the other null)"
+            return f"give either min_{which} or pad_{which}_divisor (the other null)"
     return None
 
 
@@ -89,7 +89,7 @@ def _pad_if_needed(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 _SLACK: Final = 1e-6
-"""A drawn factor may exceed its upper bound by rounding (never fall below the lower)."""
+"""A drawn factor may exceed its upper bound by rounding (but is never below the lower)."""
 
 
 def _random_scale(params: Params, before: Extent) -> Iterable[Extent]:
@@ -103,7 +103,7 @@ def _random_scale(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 def max_sizes(name: str, params: Params, height: int, width: int) -> list[tuple[int, int]]:
-    """The sizes that ``SmallestMaxSize`` or ``LongestMaxSize`` makes of one image: one for each choice it has."""
+    """Return the sizes that ``SmallestMaxSize`` or ``LongestMaxSize`` can give one image: one for each choice."""
     if params["max_size"] is not None:
         choices = params["max_size"] if isinstance(params["max_size"], list) else [params["max_size"]]
         side = max(height, width) if name == "LongestMaxSize" else min(height, width)
@@ -123,7 +123,7 @@ def _max_size_change(name: str) -> Change:
         if params["max_size"] is None:
             return (_fit_box(params["max_size_hw"], largest=name == "LongestMaxSize"),)
         choices = params["max_size"] if isinstance(params["max_size"], list) else [params["max_size"]]
-        # the most that one side can be of the other
+        # the largest ratio of two sides
         aspect = max(before.max_height / before.min_width, before.max_width / before.min_height, 1.0)
         if name == "SmallestMaxSize":
             longest = {m: min(math.ceil(m * aspect), UNBOUNDED) for m in choices}
@@ -134,7 +134,7 @@ def _max_size_change(name: str) -> Change:
 
 
 def _fit_box(box: list[int | None], *, largest: bool) -> Extent:
-    """As ``max_size_hw`` says, for images of any size; one side may follow from the other's factor."""
+    """Return the sizes for ``max_size_hw`` and images of any size; a null side follows from the other's factor."""
     height, width = box
     if height is not None and width is not None:
         if largest:
@@ -150,7 +150,7 @@ def _resize_is_enough(params: Params, _: tuple[int, int], small: tuple[int, int]
 
 
 def _max_size_is_enough(name: str) -> Callable[[Params, tuple[int, int], tuple[int, int]], bool]:
-    """The size of a sample must not depend on how it was decoded, so that the outputs of both images are the same."""
+    """Make a rule by which outputs are the same from both images: a sample's size must not depend on its decoding."""
 
     def is_enough(params: Params, full: tuple[int, int], small: tuple[int, int]) -> bool:
         outputs = max_sizes(name, params, *full)
@@ -181,7 +181,7 @@ class _Resized(Straight):
 
 class Resize(_Resized, A.Resize):  # type: ignore[misc]  # Albumentations' metaclass is untyped
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Say the factors: nothing is drawn, but they depend on the image."""
+        """Add the factors: nothing is drawn, but they depend on the image."""
         height, width = params["shape"][:2]
         return {"scale": {"x": self.width / width, "y": self.height / height}}
 
@@ -197,9 +197,9 @@ class RandomScale(_Resized, A.RandomScale):  # type: ignore[misc]  # Albumentati
 def _max_size_entry(name: str, which: str) -> TransformEntry:
     return moving_entry(
         name,
-        f"Resizes the image so that its {which} side has a length; the shape stays.",
+        f"Resizes the image so that its {which} side has a given length; the shape stays.",
         _max_size(which) | resample(area=True),
-        rules=(("max_size or max_size_hw, one of the two", _one_max_size),),
+        rules=(("either max_size or max_size_hw", _one_max_size),),
         implementation=corrected(_Resized, getattr(A, name)),
         output_size=_max_size_change(name),
         scales=True,
@@ -211,7 +211,7 @@ def _max_size_entry(name: str, which: str) -> TransformEntry:
 ENTRIES = (
     moving_entry(
         "Resize",
-        "Resizes the image to one height and width, whatever its shape.",
+        "Resizes the image to one height and width, for any shape.",
         {"height": side("height in pixels"), "width": side("width in pixels")} | resample(area=True),
         implementation=Resize,
         output_size=named_size,
@@ -251,13 +251,13 @@ ENTRIES = (
     ),
     moving_entry(
         "PadIfNeeded",
-        "Adds a border until the image has a least size, or a size that can be divided.",
+        "Adds a border until the image has a minimum size, or sides that are multiples of a number.",
         {
-            "min_height": schema.optional(side("least height in pixels"), "pad_height_divisor is used"),
-            "min_width": schema.optional(side("least width in pixels"), "pad_width_divisor is used"),
-            "pad_height_divisor": schema.optional(side("the height becomes a multiple of it"), "min_height is used"),
-            "pad_width_divisor": schema.optional(side("the width becomes a multiple of it"), "min_width is used"),
-            "position": position("where the image lies in the padded one"),
+            "min_height": schema.optional(side("minimum height in pixels"), "pad_height_divisor is used"),
+            "min_width": schema.optional(side("minimum width in pixels"), "pad_width_divisor is used"),
+            "pad_height_divisor": schema.optional(side("divisor of the height"), "min_height is used"),
+            "pad_width_divisor": schema.optional(side("divisor of the width"), "min_width is used"),
+            "position": position("position of the image in the padded one"),
         }
         | border(),
         rules=(("min_height or pad_height_divisor, and min_width or pad_width_divisor", _one_divisor),),

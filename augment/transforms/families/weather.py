@@ -1,4 +1,4 @@
-"""Weather and the outdoors: rain, snow, fog, sun, shadows, dirt."""
+"""Weather and outdoor effects: rain, snow, fog, sun, shadows, dirt."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -28,7 +28,7 @@ _RGB = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2
 
 
 _DROPS: Final = {"drizzle": 4, "heavy": 1, "torrential": 1, "default": 3}
-"""Rows from which on it rains: there is a drop for so many rows."""
+"""Number of rows for one drop; an image with fewer rows has no rain."""
 
 
 def _rain(params: Params, before: Extent) -> Iterable[Extent]:
@@ -42,7 +42,7 @@ def _rain(params: Params, before: Extent) -> Iterable[Extent]:
 
 
 class RandomShadow(A.RandomShadow):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """The region is at least one pixel wide and high; the original fails where a small image has none in it."""
+    """RandomShadow whose region is at least one pixel wide and high; the original fails if a small image has none."""
 
     shadow_roi: tuple[float, float, float, float]
 
@@ -59,7 +59,7 @@ class RandomShadow(A.RandomShadow):  # type: ignore[misc]  # Albumentations' met
 
 
 def _some_pixel(low: float, high: float, side: int) -> tuple[float, float]:
-    """The shares of a side, so that they hold a pixel."""
+    """Return the shares of a side, widened to hold at least a pixel."""
     if int(high * side) > int(low * side):
         return low, high
     first = min(int(low * side), side - 1)
@@ -77,29 +77,29 @@ ENTRIES = (
             ),
             "drop_width": schema.integer(1, limits.DROP_WIDTH_PX, "width of a drop in pixels"),
             "drop_color": _RGB | {"title": "red, green, blue", "description": "colour of the drops"},
-            "blur_value": schema.integer(1, limits.KERNEL_PX, "side of the kernel that blurs, in pixels"),
+            "blur_value": schema.integer(1, limits.KERNEL_PX, "side of the blur kernel in pixels"),
             "brightness_coefficient": schema.number(0, 1, "factor of the brightness", above=True),
             "rain_type": schema.choice(
                 {"default": "some", "drizzle": "drizzle", "heavy": "heavy", "torrential": "torrential"},
-                "how many drops",
+                "number of drops",
             ),
         },
         output_size=_rain,
     ),
     TransformEntry(
         "RandomSnow",
-        "Whitens the darker parts as snow does, or lays a texture of snow over the image.",
+        "Whitens the darker parts like snow, or puts a texture of snow over the image.",
         {
-            "snow_point_range": schema.pair(schema.number(0, 1, "how much snow")),
-            "brightness_coeff": schema.number(0, limits.FACTOR, "how white it is", above=True),
-            "method": schema.choice({"bleach": "whiten", "texture": "texture and sparkle"}, "how"),
+            "snow_point_range": schema.pair(schema.number(0, 1, "amount of snow")),
+            "brightness_coeff": schema.number(0, limits.FACTOR, "brightness of the snow", above=True),
+            "method": schema.choice({"bleach": "whiten", "texture": "texture and sparkle"}, "method"),
         },
     ),
     TransformEntry(
         "RandomFog",
-        "Lays discs of fog over the image.",
+        "Puts discs of fog over the image.",
         {
-            "fog_coef_range": schema.pair(schema.number(0.05, 1, "how much fog")),
+            "fog_coef_range": schema.pair(schema.number(0.05, 1, "amount of fog")),
             "alpha_coef": schema.number(0, 1, "opacity of one disc"),
         },
     ),
@@ -107,12 +107,12 @@ ENTRIES = (
         "RandomSunFlare",
         "Draws the flare of a sun in the image.",
         {
-            "flare_roi": _region("where the sun may stand"),
+            "flare_roi": _region("region for the sun"),
             "src_radius": schema.integer(2, limits.FLARE_RADIUS_PX, "radius of the sun in pixels"),
             "src_color": _RGB | {"title": "red, green, blue", "description": "colour of the sun"},
             "angle_range": schema.pair(schema.number(0, 1, "direction of the flare as a share of a turn")),
             "num_flare_circles_range": schema.pair(schema.integer(1, limits.FLARE_CIRCLES, "number of circles")),
-            "method": schema.choice({"overlay": "circles", "physics_based": "rays and scattered light"}, "how"),
+            "method": schema.choice({"overlay": "circles", "physics_based": "rays and scattered light"}, "method"),
         },
         rules=(_region_grows("flare_roi"),),
     ),
@@ -120,7 +120,7 @@ ENTRIES = (
         "RandomShadow",
         "Darkens random polygons.",
         {
-            "shadow_roi": _region("where the shadows may fall"),
+            "shadow_roi": _region("region for the shadows"),
             "num_shadows_limit": schema.pair(schema.integer(1, limits.SHADOWS, "number of shadows")),
             "shadow_dimension": schema.integer(3, limits.SHADOW_VERTICES, "corners of a shadow"),
             "shadow_intensity_range": schema.pair(schema.number(0, 1, "darkness of the shadows")),
@@ -132,7 +132,7 @@ ENTRIES = (
         "RandomGravel",
         "Scatters pebbles in random patches.",
         {
-            "gravel_roi": _region("where the patches may lie"),
+            "gravel_roi": _region("region for the patches"),
             "number_of_patches": schema.integer(1, limits.GRAVEL_PATCHES, "number of patches"),
         },
         rules=(_region_grows("gravel_roi"),),

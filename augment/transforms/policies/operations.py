@@ -1,12 +1,12 @@
-"""Operations of policies by name, and the magnitudes that papers give to them, as data.
+"""Operations of policies by name, and their magnitudes in the papers, as data.
 
-A magnitude is what its operation takes: degrees, a shear factor, pixels, a factor of which 1 changes nothing, bits or a
-threshold. Names are those of AutoAugment (Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data",
+A magnitude is in the unit of its operation: degrees, a shear factor, pixels, a factor of which 1 changes nothing, bits
+or a threshold. Names are those of AutoAugment (Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data",
 2019, table 6).
 
-Operations that move no pixel take uint8 (H, W, 3) RGB and give a new array. They are torchvision's of 0.28 for uint8
+Operations that move no pixel take uint8 (H, W, 3) RGB and return a new array. They are torchvision's of 0.28 for uint8
 tensors (``torchvision.transforms.v2.functional``), which follow Pillow's ``ImageOps`` and ``ImageEnhance``: the same
-formulas in the same precision, so that pixels agree. What depends on a pixel's value alone is a table of 256 values.
+formulas in the same precision, so that pixels agree. An operation on single values is a table of 256 values.
 docs/policies.md shows how far they agree.
 """
 
@@ -36,19 +36,19 @@ def brightness(image: Image, factor: float) -> Image:
 
 
 def contrast(image: Image, factor: float) -> Image:
-    """Draw values away from the mean of the image's grey: 0 is grey all over, 1 the image."""
+    """Scale the distance from the mean of the image's grey: 0 is grey all over, 1 the image."""
     mean = np.float32(np.floor(_grey(image)).mean(dtype=np.float64))
     return cv2.LUT(image, _whole(_LEVELS * np.float32(factor) + mean * np.float32(1 - factor)))
 
 
 def colour(image: Image, factor: float) -> Image:
-    """Draw each pixel away from its grey: 0 is grey, 1 the image, above that more saturated."""
+    """Scale each pixel's distance from its grey: 0 is grey, 1 the image, more is more saturated."""
     grey = np.floor(_grey(image)) * np.float32(1 - factor)
     return _whole(image * np.float32(factor) + grey[..., np.newaxis])
 
 
 def sharpness(image: Image, factor: float) -> Image:
-    """Draw each pixel away from the mean about it: 0 is smooth, 1 the image. The outermost pixels stay."""
+    """Scale each pixel's distance from the mean around it: 0 is smooth, 1 the image. The outermost pixels stay."""
     if min(image.shape[:2]) <= 2:
         return image.copy()
     sums = cv2.boxFilter(image, cv2.CV_16U, (3, 3), normalize=False)[1:-1, 1:-1]
@@ -61,12 +61,12 @@ def sharpness(image: Image, factor: float) -> Image:
 
 
 def posterize(image: Image, bits: float) -> Image:
-    """Keep that many of a value's eight bits, the highest."""
+    """Keep this many of a value's eight bits, the highest."""
     return image & np.uint8(256 - (1 << (8 - int(bits))))
 
 
 def solarize(image: Image, threshold: float) -> Image:
-    """Invert values from the threshold on."""
+    """Invert values of at least the threshold."""
     return cv2.LUT(image, np.where(threshold <= _LEVELS, 255 - _LEVELS, _LEVELS).astype(np.uint8))
 
 
@@ -75,7 +75,7 @@ def invert(image: Image, _: float | None = None) -> Image:
 
 
 def autocontrast(image: Image, _: float | None = None) -> Image:
-    """Stretch each channel to the range from 0 to 255; one of a single value stays."""
+    """Stretch each channel to the range from 0 to 255; a channel of a single value stays."""
     channels = cv2.split(image)  # a minimum along the first two axes would take ten times as long
     low = np.array([channel.min() for channel in channels], np.float32)
     high = np.array([channel.max() for channel in channels], np.float32)
@@ -99,13 +99,13 @@ def equalize(image: Image, _: float | None = None) -> Image:
 
 
 def luma(image: Image) -> NDArray[np.uint8]:
-    """Grey by Pillow's conversion to mode L (ITU-R BT.601 in 16 bits), uint8 (H, W)."""
+    """Convert to grey as Pillow does for mode L (ITU-R BT.601 in 16 bits), uint8 (H, W)."""
     red, green, blue = (image[..., channel].astype(np.uint32) for channel in range(3))
     return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)
 
 
 def _grey(image: Image) -> NDArray[np.float32]:
-    """Grey as torchvision weighs it, before it is rounded down."""
+    """Compute grey with torchvision's weights, before it is rounded down."""
     red, green, blue = (image[..., channel] for channel in range(3))
     return (red * np.float32(0.2989) + green * np.float32(0.587) + blue * np.float32(0.114)).astype(
         np.float32, copy=False
@@ -113,13 +113,13 @@ def _grey(image: Image) -> NDArray[np.float32]:
 
 
 def _whole(values: NDArray[Any]) -> _Table:
-    """To uint8, cut at both ends and rounded down."""
+    """Convert to uint8, clipped at both ends and rounded down."""
     whole: _Table = np.clip(values, 0, 255).astype(np.uint8)
     return whole
 
 
 def _by_channel(image: Image, table: _Table) -> Image:
-    """``table`` is (256, 3)."""
+    """Apply ``table``, (256, 3), one column to each channel."""
     return cv2.LUT(image, np.ascontiguousarray(table).reshape(256, 1, 3))
 
 
@@ -145,7 +145,7 @@ def _translate_y(magnitude: float, _: Shape) -> Matrix:
 
 
 def _rotate(magnitude: float, shape: Shape) -> Matrix:
-    """Anticlockwise, about the middle."""
+    """Rotate anticlockwise about the middle."""
     height, width = shape
     cos, sin = math.cos(math.radians(magnitude)), math.sin(math.radians(magnitude))
     turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
@@ -162,7 +162,7 @@ GEOMETRIC: Final[Mapping[str, Callable[[float, Shape], Matrix]]] = MappingProxyT
         "Rotate": _rotate,
     }
 )
-"""Where they move a point, measured from the image's corner at the edges of pixels. A shear holds that corner."""
+"""Matrices of geometric operations; points are measured from the image's corner, which a shear keeps in place."""
 
 COLOURS: Final[Mapping[str, Callable[[Any, Any], Any]]] = MappingProxyType(
     {
@@ -180,16 +180,16 @@ COLOURS: Final[Mapping[str, Callable[[Any, Any], Any]]] = MappingProxyType(
 
 
 def matrix(name: str, magnitude: float, shape: Shape) -> Matrix:
-    """Where a geometric operation moves a pixel's middle, (3, 3)."""
+    """Return the matrix (3, 3) by which a geometric operation moves the middles of pixels."""
     return shifted(-0.5, -0.5) @ GEOMETRIC[name](magnitude, shape) @ shifted(0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Magnitudes:
-    """The magnitudes of one operation, from one that changes nothing to the strongest.
+    """Magnitudes of one operation, from one that changes nothing to the strongest.
 
-    ``signed``: the strongest lies as far on the other side, and a fair coin chooses. ``side``: magnitudes are shares of
-    the image's width or height. ``whole`` makes a whole number of them.
+    ``signed``: the strongest exists on both sides, and a fair coin chooses. ``side``: magnitudes are shares of the
+    image's width or height. ``whole`` makes them whole numbers.
     """
 
     weakest: float
@@ -199,7 +199,7 @@ class Magnitudes:
     whole: Callable[[float], int] | None = None
 
     def at(self, share: float, shape: Shape, *, negative: bool = False) -> float:
-        """The magnitude at this share of the way from the weakest to the strongest."""
+        """Return the magnitude at this share of the way from the weakest to the strongest."""
         change = (self.strongest - self.weakest) * share
         if self.side:
             change *= shape[0] if self.side == "height" else shape[1]
@@ -208,7 +208,7 @@ class Magnitudes:
 
 
 Space = Mapping[str, Magnitudes | None]
-"""Operations that are drawn with equal chances; None where one has no magnitude."""
+"""Operations that are drawn with equal probability; None for one without a magnitude."""
 
 
 def _space(
@@ -256,11 +256,11 @@ AUTO: Final[Space] = MappingProxyType(
     )
     | {"Invert": None}
 )
-"""AutoAugment, table 6. Its 150 pixels are of images of 331."""
+"""AutoAugment, table 6. Its 150 pixels refer to images of 331."""
 
 RAND: Final[Space] = MappingProxyType({**_IDENTITY, **{name: one for name, one in AUTO.items() if name != "Invert"}})
 """RandAugment: Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space" (2020),
-section 3: AutoAugment's without Invert, and one that does nothing."""
+section 3: AutoAugment's without Invert, and Identity."""
 
 TRIVIAL_WIDE: Final[Space] = MappingProxyType(
     {
@@ -292,7 +292,7 @@ MIX_ALL: Final[Space] = MappingProxyType(
 )
 """AugMix: Hendrycks et al., "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty" (2020),
 with the magnitudes of its authors' code (github.com/google-research/augmix) and the operations that it leaves out by
-default; these have factors from 0.1 to 1.9 as AutoAugment's, where its code has only weaker than 1 at severity 3."""
+default. These have factors from 0.1 to 1.9 as in AutoAugment, while its code has only factors below 1 at severity 3."""
 
 MIX: Final[Space] = MappingProxyType({name: one for name, one in MIX_ALL.items() if name not in _ENHANCEMENTS})
-"""The same without what resembles a corruption of ImageNet-C, on which AugMix is judged."""
+"""AugMix without the operations that resemble corruptions of ImageNet-C, on which AugMix is evaluated."""

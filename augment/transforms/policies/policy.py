@@ -1,4 +1,4 @@
-"""Policy: apply drawn operations in order, to the image and all its targets."""
+"""Base class of policies, which apply drawn operations in order, to the image and all its targets."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ Step = tuple[str, float | None]
 
 
 class Policy(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations' metaclass is untyped
-    """Applies ``operations``, which its subclass draws, one after another.
+    """Transform that applies ``operations``, drawn by its subclass, one after another.
 
     Geometric ones move all targets: masks by nearest neighbour, keypoints by the product of the matrices, boxes step by
-    step. Each is resampled on its own, as its authors did.
+    step. Each is resampled separately, as in the authors' code.
     """
 
     _targets = TARGETS
@@ -55,13 +55,13 @@ class Policy(Straight, A.DualTransform):  # type: ignore[misc]  # Albumentations
         return [matrix_geometry.WarpStep(matrix, shape) for matrix in matrices(params["operations"], shape)]
 
     def draw(self, space: operations.Space, share: float, shape: Shape) -> Step:
-        """One operation of the space, all equally likely, at this share of its magnitudes."""
+        """Draw one operation of the space, all equally likely, at this share of its magnitudes."""
         name = self.py_random.choice(tuple(space))
         return name, draw_magnitude(space[name], share, shape, self.py_random)
 
 
 def draw_magnitude(magnitudes: Magnitudes | None, share: float, shape: Shape, py_random: random.Random) -> float | None:
-    """The magnitude at this share; where it has a sign, a fair coin chooses that."""
+    """Return the magnitude at this share; a fair coin chooses its sign if it is signed."""
     if magnitudes is None:
         return None
     return magnitudes.at(share, shape, negative=magnitudes.signed and py_random.random() < 0.5)
@@ -70,7 +70,7 @@ def draw_magnitude(magnitudes: Magnitudes | None, share: float, shape: Shape, py
 def applied(
     array: _Array, steps: Sequence[Step], interpolation: int, fill: tuple[float, float, float] | float
 ) -> _Array:
-    """An image, or with geometric steps alone a mask, after the steps; itself where there is none."""
+    """Apply the steps to an image, or geometric ones to a mask; without steps return it unchanged."""
     values = tuple(fill) if isinstance(fill, tuple | list) else (fill,) * 3
     height, width = array.shape[:2]
     for name, magnitude in steps:
@@ -90,7 +90,7 @@ def applied(
 
 
 def matrices(steps: Sequence[Step], shape: Shape) -> list[operations.Matrix]:
-    """Where each step that moves pixels moves them, in order."""
+    """Return the matrices of the steps that move pixels, in order."""
     return [operations.matrix(name, magnitude, shape) for name, magnitude in _moving(steps) if magnitude]
 
 

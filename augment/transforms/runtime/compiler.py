@@ -1,4 +1,4 @@
-"""A pipeline as a function of samples and addresses."""
+"""Compiled pipeline: a function of samples and addresses."""
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
@@ -24,19 +24,19 @@ from augment.transforms.runtime.target_columns import Carrier
 from augment.validation import did_you_mean
 
 _SIZES_KNOWN: Final = 4096
-"""Sizes of which it is remembered whether they fit: following one takes about a tenth of a millisecond."""
+"""Number of sizes whose check is cached; one check takes about a tenth of a millisecond."""
 
 _NO_BOXES: Final = np.ones(0)
 _UNNUMBERED: Final = Numbers(0, 0, set())
-_GIVE_THEM: Final = "say which one it is, with references={{'{name}': DATASET}} or --references {name}=FOLDER"
+_GIVE_THEM: Final = "give it with references={{'{name}': DATASET}} or --references {name}=FOLDER"
 
 
 class TransformedSample(NamedTuple):
-    """What a pipeline makes of a sample: the new one, what was done to it, in order, and what it lost.
+    """Result of a pipeline for a sample: the new sample, the applied transforms in order, and the lost targets.
 
-    ``dropped`` has ``boxes`` and ``keypoints`` where any were, as ``Provenance`` describes it. ``matrix`` is float64
-    (3, 3), where the middles of the given image's pixels went; None where a distortion or a donor has no such matrix,
-    or nobody asked.
+    ``dropped`` has ``boxes`` and ``keypoints`` if any were lost, as ``Provenance`` describes it. ``matrix`` is float64
+    (3, 3) and maps the middles of the given image's pixels. It is None after a distortion or a donor, which have no
+    such matrix, or if it was not requested.
     """
 
     sample: Sample
@@ -46,27 +46,27 @@ class TransformedSample(NamedTuple):
 
 
 def takes_donors(spec: PipelineSpec) -> bool:
-    """Whether a node joins samples with other records of their split."""
+    """Return True if a node joins samples with other records of their split."""
     return any(is_joining(node.name) for node in spec.transforms)
 
 
 def references_of(spec: PipelineSpec) -> frozenset[str]:
-    """The names of the datasets that its transforms take images of."""
+    """Return the names of the datasets from which the pipeline's transforms take images."""
     known = catalogue()
     return frozenset(str(node.params["references"]) for node in spec.nodes() if known[node.name].references)
 
 
 def check_references(spec: PipelineSpec, names: Collection[str], *, remedy: str = _GIVE_THEM) -> None:
-    """Raise PipelineError for each transform whose references have none of these names.
+    """Raise PipelineError for each transform whose references are not among these names.
 
-    ``remedy`` is what to do where no name is near, ``{name}`` in it the missing one.
+    ``remedy`` is the advice if no name is similar; ``{name}`` in it is the missing one.
     """
     known = catalogue()
     problems = []
     for path, node in spec.places():
         if known[node.name].references and (name := str(node.params["references"])) not in names:
             ending = did_you_mean(name, names) or f"; {remedy.format(name=name)}"
-            msg = f"`{node.name}` takes images of the dataset `{name}`, which is not there{ending}"
+            msg = f"`{node.name}` takes images of the dataset `{name}`, which is missing{ending}"
             problems.append(Problem((*path, "references"), msg))
     if problems:
         raise PipelineError(problems)
@@ -80,14 +80,14 @@ def _check_names(spec: PipelineSpec) -> None:
 
 
 class Compiled:
-    """A pipeline that is ready to be applied; not safe between threads (each has its own).
+    """Pipeline that is ready to be applied; not safe between threads (each has its own).
 
-    ``keypoint_names`` are those that the samples' keypoint labels are indices into; which of them differ by left and
-    right decides what changes places in a mirror. Without ``provenance`` the parameters that chance drew are not
-    described, which saves hashing drawn arrays. ``donors`` is the split that nodes such as ``Mosaic`` draw from,
-    ``references`` the datasets that transforms name. With ``points`` each call says where it took the pixels.
+    ``keypoint_names`` are the names for the samples' keypoint labels; pairs of left and right are swapped in a mirror.
+    Without ``provenance`` drawn parameters are not described, which saves hashing drawn arrays. ``donors`` is the split
+    from which nodes such as ``Mosaic`` draw, ``references`` the datasets that transforms name. With ``points`` each
+    call returns the matrix of its pixels.
 
-    Raises PipelineError where a transform or container refuses its parameters or children.
+    Raises PipelineError if a transform or container refuses its parameters or children.
     """
 
     def __init__(
@@ -122,26 +122,26 @@ class Compiled:
                 run = []
             self._steps.append(Donating(node, donors, self._chance))
         if run or not self._steps or isinstance(self._steps[-1], Donating):
-            self._steps.append(Segment(run, carrier, self._chance, references))  # the last one judges the rules
+            self._steps.append(Segment(run, carrier, self._chance, references))  # the last one applies the rules
         self._joins = any(isinstance(step, Donating) for step in self._steps)
         self._drops_keypoints = carrier.keypoints.outside == "drop" and len(self._steps) > 1
 
     def __call__(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> TransformedSample:
-        """The sample at this address and what was done to it, in order; the given sample is left as it is.
+        """Render the sample at this address and report the applied transforms; the given sample is not changed.
 
-        Every array of the result is new, the image is C-contiguous. Boxes are cut at the frame, and those outside it
-        or refused by the pipeline's ``boxes:`` are left out with all that is said of them; a border that mirrors the
-        image mirrors boxes with it. Keypoints keep number and order, unless ``keypoints:`` drops those outside the
-        frame: one that left the frame lies outside it, one that a distortion folded away is NaN. Boxes and keypoints
-        of donors follow behind those of the record.
+        Every array of the result is new, the image is C-contiguous. Boxes are cut at the frame. Those outside it or
+        refused by the pipeline's ``boxes:`` are dropped with all their annotations; a border that mirrors the image
+        mirrors boxes too. Keypoints keep number and order, unless ``keypoints:`` drops those outside the frame. A
+        keypoint that left the frame keeps its place outside it; one that a distortion folded away is NaN. Boxes and
+        keypoints of donors follow those of the record.
 
-        RecordError (not renderable) where a transform cannot be applied to this image or lacks a target; whether it
-        is too small follows from its size and the pipeline, never from chance. MemoryError and OSError pass.
+        Raises RecordError (not renderable) if a transform cannot be applied to this image or lacks a target. Only its
+        size and the pipeline decide if an image is too small, never chance. MemoryError and OSError pass through.
         """
-        return self.made(as_sample(sample), seed=seed, draw=draw, view=view, key=key)
+        return self.transformed(as_sample(sample), seed=seed, draw=draw, view=view, key=key)
 
-    def made(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> TransformedSample:
-        """What a call makes of a sample of our own, which needs no check."""
+    def transformed(self, sample: Sample, *, seed: int, draw: int, view: int, key: str) -> TransformedSample:
+        """Render a sample of our own, which needs no check."""
         disable_ipp()
         if (words := self.misfit(*sample.image.shape[:2])) is not None:
             raise RecordError(key, Reason.NOT_RENDERABLE, words)

@@ -1,4 +1,4 @@
-"""Step of a pipeline that takes other records: draws them, decodes them, and lets Mosaic or CopyPaste join them."""
+"""Step of a pipeline that takes other records: it draws and decodes them, and Mosaic or CopyPaste joins them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,31 +20,31 @@ from augment.transforms.runtime.trace import drawn
 
 
 class Joining(Protocol):
-    """A sample and donors in, one sample out."""
+    """Transform that joins a sample and donors to one sample."""
 
     num_donors: int
 
     def join(
         self, base: Piece, donors: Sequence[Piece], generator: np.random.Generator
     ) -> tuple[Piece, dict[str, Any]]:
-        """The joined piece, every array of it new, and the parameters that were drawn, small and JSON-like.
+        """Return the joined piece, every array of it new, and the drawn parameters, small and JSON-like.
 
-        ``donors`` has ``num_donors``; they and the base are left as they are. ``label`` stays the base's.
+        ``donors`` has ``num_donors`` pieces; they and the base are not changed. ``label`` is the base's.
 
-        Raises Unfit where the images cannot be joined.
+        Raises Unfit if the images cannot be joined.
         """
         ...
 
 
 def joining(name: str, params: Mapping[str, Any]) -> Joining:
-    """The node of this name in the catalogue, with canonical parameters (``p`` left out)."""
-    made: Joining = catalogue.transform_class(name)(**catalogue.arguments(params))
-    return made
+    """Build a joining transform of the catalogue from canonical parameters (without ``p``)."""
+    transform: Joining = catalogue.transform_class(name)(**catalogue.arguments(params))
+    return transform
 
 
 @dataclass(slots=True)
 class Numbers:
-    """The next rows that no box and no keypoint of a sample has; ``placed`` are keypoints that came with a place."""
+    """Next free rows of boxes and keypoints of a sample; ``placed`` are rows of keypoints that came with a place."""
 
     box: int
     keypoint: int
@@ -57,7 +57,7 @@ class Numbers:
 
 
 class Donating:
-    """One node that joins a sample with donors; not safe between threads."""
+    """Node that joins a sample with donors; not safe between threads."""
 
     def __init__(self, node: Node, donors: Source, chance: Chance) -> None:
         params = dict(node.params)
@@ -68,9 +68,9 @@ class Donating:
         self._chance = chance
 
     def __call__(self, piece: Piece, key: str, numbers: Numbers) -> tuple[Piece, tuple[Applied, ...]]:
-        """The joined piece and what was done; the piece itself where chance leaves the node out.
+        """Return the joined piece and what was applied, or the piece itself if chance leaves the node out.
 
-        ``numbers`` go on behind the donors' rows. RecordError where donors cannot be decoded or joined.
+        ``numbers`` are advanced by the donors' rows. Raises RecordError if donors cannot be decoded or joined.
         """
         if self._chance.py_random.random() >= self._p:
             return piece, ()
@@ -86,24 +86,24 @@ class Donating:
 
 
 def donor_keys(applied: Sequence[Applied]) -> list[str]:
-    """The keys of all donors that a sample has taken, in the order in which their rows are counted."""
-    found: list[str] = []
+    """Return the keys of all donors of a sample, in the order of their rows."""
+    keys: list[str] = []
     for one in applied:
         names = one.params.get("donors") if catalogue.is_joining(one.name) else None
-        found += names if isinstance(names, list) else []
-    return found
+        keys += names if isinstance(names, list) else []
+    return keys
 
 
 def without_donors(name: str) -> str:
-    """Why a node cannot stand in a pipeline that is applied to an image alone."""
+    """Return why a node cannot be in a pipeline that is applied to a single image."""
     return (
-        f"`{name}` takes other records of the same split, and here is one image alone; use it in a stream or an "
+        f"`{name}` takes other records of the same split, but this is a single image; use it in a stream or an "
         "expansion of a dataset"
     )
 
 
 def _numbered(sample: Sample, numbers: Numbers) -> Piece:
-    """A donor, its rows counted on from ``numbers``, which go on behind it."""
+    """Number a donor's rows from ``numbers`` on, and advance ``numbers``."""
     numbered = _with_rows(sample)
     if numbered.box_rows is not None:
         numbered.box_rows = numbered.box_rows + numbers.box

@@ -1,8 +1,8 @@
-"""One run of Albumentations: a pipeline, or the part of it between two steps that take donors.
+"""Segment: one run of Albumentations, for a pipeline or the part of it between two steps that take donors.
 
-An image without targets is applied on a short way. Albumentations' own calls look for volumes, masks and processors,
-check shapes and copy dictionaries, which takes longer than a mirror. Left here is what decides pixels: the chance, the
-parameters, ``apply``, in the same order.
+An image without targets takes a shortcut. Albumentations' own calls look for volumes, masks and processors, check
+shapes and copy dictionaries, which takes longer than a mirror. The shortcut keeps what affects pixels, in the same
+order: the chance, the parameters, ``apply``.
 """
 
 import threading
@@ -34,14 +34,14 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """A transform, or a container, for images without targets; ``reads`` where it never writes into one."""
+    """Transform or container for images without targets; ``reads`` is True if it never writes into its input."""
 
     apply: Callable[[Image], Image]
     reads: bool
 
 
 def alone(transform: Any, info: TransformEntry, trace: Trace) -> Alone:
-    """How a transform that ``trace`` watches is applied to an image alone."""
+    """Return the function that applies a transform, watched by ``trace``, to an image without targets."""
     base, cls = A.BasicTransform, type(transform)
     is_plain = (
         isinstance(transform, base)
@@ -53,14 +53,14 @@ def alone(transform: Any, info: TransformEntry, trace: Trace) -> Alone:
 
 
 def applied(steps: Sequence[Alone], image: Image) -> Image:
-    """The image after all steps, C-contiguous and new; the given one, which may be read-only, stays as it is."""
-    made, is_own = image, False
+    """Apply all steps: a new C-contiguous image; the given one, which may be read-only, is not changed."""
+    out, is_own = image, False
     for step in steps:
         if not is_own and not step.reads:
-            made, is_own = made.copy(), True
-        made = step.apply(made)
-        is_own = is_own or not np.may_share_memory(made, image)
-    return made if is_own else made.copy()
+            out, is_own = out.copy(), True
+        out = step.apply(out)
+        is_own = is_own or not np.may_share_memory(out, image)
+    return out if is_own else out.copy()
 
 
 def _direct(transform: Any, info: TransformEntry, trace: Trace) -> Callable[[Image], Image]:
@@ -86,23 +86,23 @@ def _whole(transform: Any) -> Callable[[Image], Image]:
 
 
 UNFORESEEN: Final = (
-    "it fails inside the library that computes it, a defect of ours (please report the pipeline and the size); "
+    "it fails inside the library that computes it, which is a bug here (please report the pipeline and the size); "
     "put `SmallestMaxSize` before it, or leave it out"
 )
-"""Said instead of an exception's own text. A test over the whole catalogue finds the next one that needs a rule."""
+"""Message in place of an exception's own text. A test over the whole catalogue finds transforms that need a rule."""
 
 _EXPECTED_WARNINGS: Final = ("This augmenter is very slow", "ShiftScaleRotate is a special case of Affine")
-"""What two transforms say whenever they are built; any other warning while building is an error."""
+"""Warnings of two transforms whenever they are built; any other warning while building is an error."""
 
 _EXACT: Final = {"const": cv2.INTER_NEAREST_EXACT, "title": schema.INTERPOLATIONS[cv2.INTER_NEAREST_EXACT]}
-"""The choice that parameters of resizes offer, for images and masks, and those of warps do not."""
+"""Choice that parameters of resizes offer for images and masks, but those of warps do not."""
 
 _BUILDING: Final = threading.Lock()
 """``warnings.catch_warnings`` changes the whole process, so only one thread builds at a time."""
 
 
 class Moved(NamedTuple):
-    """What a segment made of a piece; ``matrix`` is where it took the middles of pixels, None where no matrix says."""
+    """Result of a segment for a piece; ``matrix`` maps the middles of pixels, or is None if no matrix can."""
 
     piece: Piece
     applied: tuple[Applied, ...]
@@ -112,8 +112,8 @@ class Moved(NamedTuple):
 class Segment:
     """Transforms that are ready to be applied; not safe between threads.
 
-    All transforms and containers share one pair of generators, which is set to the sample's address before each
-    call of the pipeline. (Albumentations' own seeding gives each a copy of the same generator, and so the same draws.)
+    All transforms and containers share one pair of generators, which is set to the sample's address before each call of
+    the pipeline. (Albumentations' own seeding gives each a copy of the same generator, and so the same draws.)
     """
 
     def __init__(
@@ -144,10 +144,10 @@ class Segment:
         self._compose.set_random_state(chance.generator, chance.py_random)
 
     def __call__(self, piece: Piece, key: str, *, last: bool, points: bool, provenance: bool) -> Moved:
-        """Apply the transforms; the given piece is left as it is.
+        """Apply the transforms; the given piece is not changed.
 
-        ``last`` says that the pipeline's rules are judged now, ``points`` that a matrix is wanted. RecordError (not
-        renderable) where a transform cannot be applied to this image or lacks a target; MemoryError and OSError pass.
+        ``last``: apply the pipeline's rules now. ``points``: return a matrix. Raises RecordError (not renderable) if a
+        transform cannot be applied to this image or lacks a target; MemoryError and OSError pass through.
         """
         sample = piece.sample
         carries = has_targets(sample)
@@ -168,11 +168,11 @@ class Segment:
         return Moved(out, self._trace.applied(provenance=provenance), self._trace.matrix)
 
     def _image(self, piece: Piece, key: str) -> Piece:
-        """The same for an image without targets, of which nobody wants to know where its pixels went."""
+        """Apply the transforms to an image without targets, without a matrix."""
         self._trace.start(mirrors=False, points=False)
         sample = piece.sample
         with Refusing(lambda: self._trace.current, sample, key):
-            self._chance.py_random.random()  # Albumentations asks here whether the pipeline is applied at all
+            self._chance.py_random.random()  # Albumentations draws here if the pipeline is applied at all
             image = as_image(applied(self._alone, sample.image))
         return Piece(Sample(image, label=sample.label), piece.visible)
 
@@ -193,7 +193,7 @@ class Segment:
                     raise PipelineError([Problem(loc, problem)])
                 return cls(transforms=children, **params)
             if node.children:
-                raise PipelineError([Problem(loc, f"{node.name} is no container; it has no transforms of its own")])
+                raise PipelineError([Problem(loc, f"{node.name} is not a container; it has no children")])
             transform = cls(**catalogue.arguments(_at_middles(params, info.schema["properties"])))
         except PipelineError:
             raise
@@ -214,9 +214,9 @@ class Segment:
 def _at_middles(params: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """Replace INTER_NEAREST by INTER_NEAREST_EXACT wherever a resize accepts both.
 
-    OpenCV's first takes the pixel at a pixel's corner, the second the one at its middle, where every other filter looks
-    too: image and mask would differ by up to half a pixel of the smaller image. (Warps accept the first alone, and
-    round to the middle.)
+    OpenCV's first takes the pixel at a pixel's corner, the second the one at its middle, as every other filter does.
+    Image and mask would differ by up to half a pixel of the smaller image. (Warps accept only the first, and round to
+    the middle.)
     """
     mended = dict(params)
     for name, value in params.items():
@@ -228,7 +228,7 @@ def _at_middles(params: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str
 
 
 def _check_sizes(transform: Any, change: Change, params: Params) -> None:
-    """Let a transform refuse in our words an image that is too small by the time it comes to it."""
+    """Make a transform refuse, with our message, an image that is too small when it reaches it."""
     update: Callable[..., dict[str, Any]] = transform.update_transform_params
 
     def checked(*args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -240,12 +240,12 @@ def _check_sizes(transform: Any, change: Change, params: Params) -> None:
 
 
 def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordError:
-    """Why a record cannot be rendered, in words: ``error`` is what a transform raised."""
+    """Make the error for a record that cannot be rendered, from the exception of a transform."""
     if isinstance(error, RecordError):
         return RecordError(key, error.reason, f"{name} takes `{error.key}`: {error.detail}")
     height, width = sample.image.shape[:2]
-    there = sample.target_names() | ({"instance_masks"} if sample.instance_masks is not None else set())
-    missing = (catalogue.catalogue()[name].requires - there) if name else frozenset()
+    present = sample.target_names() | ({"instance_masks"} if sample.instance_masks is not None else set())
+    missing = (catalogue.catalogue()[name].requires - present) if name else frozenset()
     if isinstance(error, MissingTargetError):
         missing = frozenset({error.target})
     if missing:
@@ -257,9 +257,9 @@ def _refusal(name: str, sample: Sample, key: str, error: Exception) -> RecordErr
 
 
 class Refusing:
-    """Whatever is raised inside means that this record cannot be rendered; MemoryError and OSError pass.
+    """Context in which any exception means that this record cannot be rendered; MemoryError and OSError pass through.
 
-    ``name`` tells which transform was at work. (A class, because a generator takes three times as long.)
+    ``name`` returns the transform at work. (A class, because a generator takes three times as long.)
     """
 
     __slots__ = ("_key", "_name", "_sample", "_silence")

@@ -1,7 +1,7 @@
-"""A sample's targets on their way through Albumentations and back: rows are known again, rules are applied.
+"""Conversion of a sample's targets to Albumentations' arrays and back, with the pipeline's rules.
 
-Boxes and keypoints carry their row as a column. Instance masks travel whole, as one stack; the boxes that are left
-say which of them are. What has no place (NaN, visibility 0) stays behind and comes out as it was.
+Boxes and keypoints carry their row as a column. Instance masks are passed as one stack; the rows of the remaining boxes
+select from it. Targets without a place (NaN, visibility 0) are not passed and stay unchanged.
 """
 
 import itertools
@@ -25,14 +25,14 @@ _ROW: Final = 2
 _GONE: Final = 3
 _ANGLE: Final = 4
 _SCALE: Final = 5
-"""Columns of keypoints behind x and y: the row, 1 for one that has left a frame; angle and scale if the sample has any.
+"""Columns of keypoints after x and y: the row, 1 for one that has left a frame; angle and scale if the sample has any.
 """
 
 _ELLIPSE_PX: Final = 2.0
-"""Area that must be left of the ellipse in a box, or half of what is left of the box: in its corners is no object."""
+"""Least visible area of the ellipse in a box, or half the visible box: a box's corners hold no object."""
 
 _DECIMALS: Final = 3
-"""Of a box's pixels: what is behind them is the noise of shares in float32."""
+"""Decimals of a box's pixels; further ones are the noise of shares in float32."""
 
 _TARGETS: Final = ("labels", "mask", *OF_BOXES, *OF_KEYPOINTS)
 _ALL_BOXES: Final = BoxRules(0.0, 0.0, 0.0, 0.0)
@@ -41,10 +41,10 @@ _targets_of: Final = operator.attrgetter(*_TARGETS)
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """Takes targets in and out for one pipeline.
+    """Converter of targets for one pipeline.
 
-    ``mark`` is the value of instance masks on their way, 1 to 255: one that nothing else in the pipeline writes into
-    masks, so that a border filled with a class is no part of an object.
+    ``mark`` is the value of instance masks while they are converted, 1 to 255. Nothing else in the pipeline writes this
+    value into masks, so a border filled with a class is not taken for an object.
     """
 
     boxes: BoxRules
@@ -63,11 +63,11 @@ class Carrier:
         return cls(spec.boxes, spec.keypoints, keypoint_names, mark)
 
     def swaps_sides(self, sample: Sample) -> bool:
-        """Whether it matters to this sample how often it was mirrored."""
+        """Return True if keypoints of this sample are renamed in a mirror."""
         return self.keypoints.swap_sides and bool(self.keypoint_names) and sample.keypoint_labels is not None
 
     def take_in(self, piece: Piece) -> dict[str, Any]:
-        """The targets as Albumentations takes them, by its names.
+        """Return the targets in Albumentations' format, by its names.
 
         A box's fifth column is its label, where transforms that choose objects look for it.
         """
@@ -84,10 +84,10 @@ class Carrier:
         return data
 
     def take_out(self, sample: Sample, result: Mapping[str, Any], *, mirrored: bool, last: bool) -> Piece:
-        """The sample as it is now, every array of it new.
+        """Return the transformed sample, every array of it new.
 
-        ``result`` is what Albumentations made of the image and ``take_in``; the image is taken as it is. Before the
-        ``last`` part of a pipeline nothing is dropped that is still to be seen.
+        ``result`` is Albumentations' output for the image and ``take_in``; the image is used without a copy. Before the
+        ``last`` part of a pipeline nothing is dropped that is still visible.
         """
         image = result["image"]
         out = replace(sample, image=image)
@@ -109,7 +109,7 @@ class Carrier:
     def _boxes_out(
         self, sample: Sample, out: Sample, result: Mapping[str, Any], rules: BoxRules
     ) -> tuple[_Array, NDArray[np.float64]]:
-        """Returns the share of each box that is left, and its shapes."""
+        """Return the visible share of each box, and its shapes."""
         columns = np.asarray(result["bboxes"], dtype=np.float64)
         columns = columns if len(columns) else np.zeros((0, SHAPES + 4))
         columns = columns[np.argsort(columns[:, BOX_ROW], kind="stable")]
@@ -119,13 +119,13 @@ class Carrier:
         columns, shapes = columns[keeps], shapes[keeps]
         rows = columns[:, BOX_ROW].astype(np.int64)
         least = np.minimum(areas(shapes[:, 0]) / 2, _ELLIPSE_PX if rules.min_area else 0.0)
-        there = areas(shapes[:, 1]) >= least
+        is_seen = areas(shapes[:, 1]) >= least
         if sample.instance_masks is not None:
             masks = self._masks_out(sample.instance_masks, out, result, columns[:, :4], rows)
             had_any = np.asarray(sample.instance_masks.any(axis=(1, 2)))[rows]
-            there = np.where(had_any, masks.any(axis=(1, 2)), there)
-            out.instance_masks = masks[there]
-        columns, rows, shapes = columns[there], rows[there], shapes[there]
+            is_seen = np.where(had_any, masks.any(axis=(1, 2)), is_seen)
+            out.instance_masks = masks[is_seen]
+        columns, rows, shapes = columns[is_seen], rows[is_seen], shapes[is_seen]
         out.boxes = columns[:, :4].astype(np.float32)
         if sample.box_labels is not None:
             out.box_labels = sample.box_labels[rows]
@@ -135,7 +135,7 @@ class Carrier:
     def _masks_out(
         self, before: _Array, out: Sample, result: Mapping[str, Any], boxes: _Array, rows: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
-        """The mask of each box; of an object with several boxes the part within each."""
+        """Return the mask of each box; of an object with several boxes, the part within each."""
         if not len(before):
             return np.zeros((0, *out.image.shape[:2]), np.uint8)
         masks: NDArray[np.uint8] = (np.asarray(result["masks"])[rows] == self.mark).astype(np.uint8)
@@ -194,15 +194,15 @@ class Carrier:
 
 
 def dropped(before: Sample, after: Sample) -> dict[str, int]:
-    """How many boxes of a sample are gone and how many keypoints have lost their place, where any."""
+    """Return the numbers of boxes that are gone and of keypoints that lost their place, if there are any."""
     lost: dict[str, int] = {}
     if before.boxes is not None:
         lost["boxes"] = len(np.setdiff1d(_ids(before.box_rows, before.boxes), _ids(after.box_rows, after.boxes)))
     if before.keypoints is not None:
-        there = placed(before)
+        had_place = placed(before)
         left = _some(after.keypoints)
         seen = _ids(after.keypoint_rows, left)[np.isfinite(left).all(axis=1)]
-        lost["keypoints"] = len(np.setdiff1d(there, seen))
+        lost["keypoints"] = len(np.setdiff1d(had_place, seen))
     return {name: count for name, count in lost.items() if count}
 
 
@@ -211,14 +211,14 @@ def _ids(rows: NDArray[np.int64] | None, values: NDArray[Any] | None) -> NDArray
 
 
 def placed(sample: Sample) -> NDArray[np.int64]:
-    """The rows of those keypoints that have a place."""
+    """Return the rows of keypoints that have a place."""
     if sample.keypoints is None:
         return np.empty(0, np.int64)
     return _ids(sample.keypoint_rows, sample.keypoints)[_keypoint_columns(sample)[:, _ROW].astype(np.int64)]
 
 
 def drop_lost(sample: Sample, placed: Collection[int]) -> None:
-    """Leave out the keypoints, by their rows, that had a place and have none, with all that is said of them."""
+    """Drop the keypoints, by their rows, that have lost their place, with all their annotations."""
     if sample.keypoints is not None:
         here = np.isfinite(sample.keypoints).all(axis=1)
         had = np.isin(_ids(sample.keypoint_rows, sample.keypoints), list(placed))
@@ -226,8 +226,8 @@ def drop_lost(sample: Sample, placed: Collection[int]) -> None:
 
 
 def has_targets(sample: Sample) -> bool:
-    """Whether there is anything beside the image and its class."""
-    return any(map(operator.is_not, _targets_of(sample), itertools.repeat(None)))  # of every sample: no Python in it
+    """Return True if the sample has targets other than its class."""
+    return any(map(operator.is_not, _targets_of(sample), itertools.repeat(None)))  # called for every sample: no loop
 
 
 def _select(out: Sample, rows: NDArray[np.int64]) -> None:
@@ -250,7 +250,7 @@ def _box_columns(piece: Piece) -> NDArray[np.float64]:
 
 
 def _keypoint_columns(sample: Sample) -> NDArray[np.float64]:
-    """Those that have a place."""
+    """Return columns of the keypoints that have a place."""
     points = np.asarray(sample.keypoints, dtype=np.float64).reshape(-1, 2)
     turns = sample.keypoint_angles is not None or sample.keypoint_scales is not None
     columns = np.zeros((len(points), _SCALE + 1 if turns else _GONE + 1))
@@ -268,19 +268,19 @@ def _keypoint_columns(sample: Sample) -> NDArray[np.float64]:
 
 
 def _whole_turn(angles: _Array) -> NDArray[np.float32]:
-    """Angles in [0, 2 pi); one that rounding left just below a whole turn is 0 again."""
+    """Return angles in [0, 2 pi); one that rounding left just below a whole turn becomes 0."""
     turned = np.mod(angles.astype(np.float64), 2 * np.pi)
     return np.where(turned > 2 * np.pi - 1e-6, 0.0, turned).astype(np.float32)
 
 
 def _some(array: NDArray[Any] | None) -> NDArray[Any]:
     if array is None:
-        raise AssertionError("the caller looked whether it is there")
+        raise AssertionError("the caller has checked that it exists")
     return array
 
 
 def _small_mask(mask: NDArray[Any]) -> NDArray[Any]:
-    """A copy in the smallest type that holds its values: OpenCV takes 8 and 16 bits everywhere, others not."""
+    """Return a copy in the smallest type that holds its values: OpenCV takes 8 and 16 bits everywhere, others not."""
     low, high = (int(mask.min()), int(mask.max())) if mask.size else (0, 0)
     for dtype in (np.uint8, np.uint16, np.int16):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:

@@ -14,21 +14,21 @@ from augment.transforms import keypoint_motion, limits
 from augment.transforms.entry import TransformEntry, Unfit
 
 INLINE_MAX: Final = 64
-"""Arrays and lists of more values are shown as their shape or length and digest; provenance has to fit a header."""
+"""Arrays and lists of more values are replaced by shape or length and digest; provenance must fit a header."""
 
 _AS_IT_IS: Final = frozenset({type(None), bool, int, str})
 
 _NOT_DRAWN: Final = frozenset(
     {"shape", "interpolation", "fill", "fill_mask", "bbox_matrix", "matrix_bbox", "reference_image", "pieces"}
 )
-"""What Albumentations adds to the parameters of each call: its size, what the pipeline says anyway, and a matrix for
-boxes that is not used here; and pixels of references, whose keys are told."""
+"""Parameters that Albumentations adds to each call: its size, copies of the pipeline's parameters, an unused matrix for
+boxes, and pixels of references, whose keys are recorded."""
 
 
 def drawn(params: Mapping[str, Any]) -> dict[str, object]:
-    """The parameters of one call as JSON: arrays in full, long ones as shape, dtype and digest, long lists likewise.
+    """Return the parameters of one call as JSON: arrays in full, long ones as shape, dtype and digest, long lists too.
 
-    All numbers are exact: a float of 32 bits is written as the float of 64 bits that it equals.
+    All numbers are exact: a float of 32 bits is written as the equal float of 64 bits.
     """
     return {str(name): _plain(value) for name, value in params.items() if name not in _NOT_DRAWN}
 
@@ -53,7 +53,7 @@ def _plain(value: Any) -> object:
         case Sequence():
             items = [_plain(item) for item in value]
             return items if _count(items) <= INLINE_MAX else _long_list(items)
-    raise TypeError(f"a drawn parameter is a {type(value).__name__}, which has no place in provenance")
+    raise TypeError(f"a drawn parameter is a {type(value).__name__}, which provenance cannot hold")
 
 
 def _array(array: NDArray[Any]) -> object:
@@ -76,14 +76,14 @@ def _count(item: object) -> int:
 
 
 _PASSED_AS: Final = {"mask": ("mask", "masks"), "boxes": ("bboxes",), "keypoints": ("keypoints",)}
-"""Targets, and what Albumentations calls them."""
+"""Targets and their names in Albumentations."""
 
 
 class Trace:
-    """Notes which transforms a call applies, and with what, whichever container they stand in.
+    """Record of the transforms that a call applies, with their parameters, also inside containers.
 
-    ``mirrored`` says whether the call mirrored the image an odd number of times, ``matrix`` where it took the middles
-    of pixels: (3, 3), or None where no matrix says it. Each is followed only where ``start`` was asked for it.
+    ``mirrored`` is True if the call mirrored the image an odd number of times. ``matrix`` (3, 3) maps the middles of
+    pixels, or is None if no matrix can. Each is kept only if ``start`` requests it.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Trace:
         self._follows_points = points
 
     def watch(self, transform: Any, info: TransformEntry, *, moves_pixels: bool) -> None:
-        """Let a transform that was built tell this trace of each of its calls."""
+        """Make a built transform report each of its calls to this trace."""
         name = info.name
         may_mirror = moves_pixels and "keypoints" in info.targets
         left_behind = _PASSED_AS.keys() - info.targets if moves_pixels else frozenset()
@@ -133,19 +133,19 @@ class Trace:
         transform.apply_with_params = note_params
 
     def note(self, info: TransformEntry, params: Mapping[str, Any]) -> None:
-        """A transform is about to be applied with these parameters; Unfit where it would make too many pixels."""
+        """Record a transform that is about to be applied. Raises Unfit if it would make too many pixels."""
         _check_output(info, params)
         self._noted.append((info.name, params))
 
     def applied(self, *, provenance: bool) -> tuple[Applied, ...]:
-        """What was done, in order; without ``provenance`` the names alone."""
+        """Return the applied transforms, in order; without ``provenance`` only their names."""
         return tuple(Applied(name, drawn(params) if provenance else {}) for name, params in self._noted)
 
 
 def _check_output(info: TransformEntry, params: Mapping[str, Any]) -> None:
-    """Raise Unfit where a transform is about to make more than ``OUTPUT_PIXELS`` of the image it was given.
+    """Raise Unfit if a transform is about to make more than ``OUTPUT_PIXELS``.
 
-    ``params`` are those of one call of Albumentations: the size of a result can follow from the image and chance.
+    ``params`` are those of one call of Albumentations, since the size of a result can depend on the image and chance.
     """
     height, width = params["shape"][:2]
     if info.scales:

@@ -91,7 +91,7 @@ def test_image_that_no_draw_fits_is_left_out_by_name_and_counted(data: Path, out
     assert (summary.num_rendered, summary.num_refused) == (2 * len(NAMES), 1)
     ((key, reason, detail),) = [(each.key, each.reason, each.detail) for each in summary.refusals]
     assert (key, reason) == ("cat/tiny", Reason.NOT_RENDERABLE)
-    assert detail.startswith("RandomCrop on 1 x 1 pixels: it takes 16 x 16 pixels")
+    assert detail.startswith("RandomCrop on 1 x 1 pixels: it crops 16 x 16 pixels")
     with pytest.raises(DatasetError, match="cat/tiny"):
         expand_dataset(data, out.with_name("strict"), CROP, max_failures=0)
 

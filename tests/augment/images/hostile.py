@@ -1,6 +1,6 @@
-"""Files as they come: odd, broken, lying and dangerous images, every byte of them made here.
+"""Unusual, broken and dangerous image files, built byte by byte.
 
-``ACCEPTED`` decode, ``REFUSED`` do not; both by a name that says what is odd about them.
+``ACCEPTED`` can be decoded, ``REFUSED`` cannot; the names say what is unusual about them.
 """
 
 import io
@@ -25,7 +25,7 @@ def pattern(height: int = SIZE[0], width: int = SIZE[1]) -> NDArray[np.uint8]:
 
 
 def saved(image: NDArray[np.uint8] | Image.Image, image_format: str, **options: object) -> bytes:
-    """The image as Pillow writes it."""
+    """Encode the image with Pillow."""
     out = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(out, image_format, **options)
     return out.getvalue()
@@ -35,7 +35,7 @@ def saved(image: NDArray[np.uint8] | Image.Image, image_format: str, **options: 
 
 
 def exif_block(orientation: int, order: str = "<", kind: int = 3) -> bytes:
-    """A TIFF directory with a resolution unit and an orientation, of the integer type ``kind`` (3 SHORT, 4 LONG)."""
+    """Build a TIFF directory with a resolution unit and an orientation, of integer type ``kind`` (3 SHORT, 4 LONG)."""
     value = struct.pack(order + {1: "B3x", 3: "H2x", 4: "L"}[kind], orientation)
     mark = b"II*\0" if order == "<" else b"MM\0*"
     unit = struct.pack(order + "HHLHH", 0x0128, 3, 1, 2, 0)
@@ -61,7 +61,7 @@ def behind_jfif(jpeg: bytes, inserted: bytes) -> bytes:
 def with_frame(
     jpeg: bytes, *, marker: int | None = None, precision: int | None = None, size: tuple[int, int] | None = None
 ) -> bytes:
-    """The same file whose frame header claims to be another."""
+    """Return the same file with a frame header of another type."""
     data = bytearray(jpeg)
     at = next(jpeg.index(bytes((0xFF, start))) for start in (0xC0, 0xC2) if bytes((0xFF, start, 0)) in jpeg)
     if marker is not None:
@@ -78,7 +78,7 @@ def with_orientation(jpeg: bytes, orientation: int) -> bytes:
 
 
 def with_scans(jpeg: bytes, num_repeated: int) -> bytes:
-    """A progressive file whose last scan is there so many times more."""
+    """Return a progressive file with its last scan repeated this many more times."""
     start, end = jpeg.rindex(b"\xff\xda"), jpeg.rindex(b"\xff\xd9")
     return jpeg[:end] + jpeg[start:end] * num_repeated + jpeg[end:]
 
@@ -99,7 +99,7 @@ def png(
     before: bytes = b"",
     after: bytes = b"",
 ) -> bytes:
-    """A PNG of unfiltered rows; ``colour`` is its colour type, the chunks go before and after the pixels."""
+    """Build a PNG of unfiltered rows; ``colour`` is its colour type, the chunks go before and after the pixels."""
     header = struct.pack(">LLBBBBB", size[1], size[0], depth, colour, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     body = chunk(b"IHDR", header) + before + chunk(b"IDAT", pixels) + after + chunk(b"IEND", b"")
@@ -107,13 +107,13 @@ def png(
 
 
 def png16(samples: NDArray[np.uint16], *, before: bytes = b"") -> bytes:
-    """(H, W) or (H, W, 3) as a PNG of 16 bits a sample."""
+    """Encode (H, W) or (H, W, 3) as a PNG of 16 bits a sample."""
     rows = (row.astype(">u2").tobytes() for row in samples)
     return png(rows, samples.shape[:2], 16, 0 if samples.ndim == 2 else 2, before=before)
 
 
 def png_chunk_inserted(data: bytes, inserted: bytes) -> bytes:
-    """The same file with a chunk behind IHDR."""
+    """Return the same file with a chunk after IHDR."""
     return data[:33] + inserted + data[33:]
 
 
@@ -121,7 +121,7 @@ def png_chunk_inserted(data: bytes, inserted: bytes) -> bytes:
 
 
 def rle_bmp(size: tuple[int, int]) -> bytes:
-    """A BMP of one run-length-encoded colour, with as many runs as 24 rows of 40 pixels need."""
+    """Build a BMP of one run-length-encoded colour, with as many runs as 24 rows of 40 pixels need."""
     palette = bytes([200, 100, 50, 0]) * 256
     rows = bytes([40, 7, 0, 0]) * 24 + b"\0\1"
     header = struct.pack(
@@ -141,7 +141,7 @@ def tiff(
     photometric: int = 1,
     more: Mapping[int, tuple[int, int, int]] | None = None,
 ) -> bytes:
-    """An uncompressed one-strip TIFF; ``more`` maps tags to (type, count, value or offset)."""
+    """Build an uncompressed one-strip TIFF; ``more`` maps tags to (type, count, value or offset)."""
     tags = {
         256: (3, 1, size[1]),
         257: (3, 1, size[0]),
@@ -176,7 +176,7 @@ def _animation(image_format: str) -> bytes:
 
 
 def accepted() -> dict[str, bytes]:
-    """Odd files that are images all the same, of SIZE each."""
+    """Build unusual files that are valid images, of SIZE each."""
     image = Image.fromarray(pattern())
     grey = pattern()[..., 0]
     adobe = _cmyk().index(b"Adobe")
@@ -227,7 +227,7 @@ def accepted() -> dict[str, bytes]:
 
 
 def refused() -> dict[str, tuple[bytes, Reason]]:
-    """Files that must be refused, with the reason."""
+    """Build files that must be refused, with the reason."""
     bad, large, unknown = Reason.UNDECODABLE, Reason.TOO_MANY_PIXELS, Reason.FORMAT
     progressive = saved(pattern(), "JPEG", progressive=True)
     grey = pattern()[..., 0]

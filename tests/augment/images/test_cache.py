@@ -1,4 +1,4 @@
-"""Decoded images are kept, and nothing depends on whether they were."""
+"""Decoded images are cached, and no result depends on the cache."""
 
 import os
 import signal
@@ -215,7 +215,7 @@ def test_write_that_fails_leaves_what_was_handed_out(tmp_path: Path) -> None:
 
 @pytest.mark.harden
 def test_killed_writers_do_not_take_more_of_the_disk_than_there_is(tmp_path: Path) -> None:
-    """What a killed process had reserved counts, though nobody can use it."""
+    """The disk reserved by a killed process counts, although it cannot be used."""
     max_bytes = 2**22
     for start in range(0, 300, 20):
         writer = subprocess.Popen([sys.executable, "-c", FILLER, str(tmp_path), str(max_bytes), str(start)])

@@ -1,4 +1,4 @@
-"""Encoded bytes to pixels: what is accepted, what is refused, and that the process around does not matter."""
+"""Decoding: accepted files, refused files, and independence of the process."""
 
 import io
 import threading
@@ -141,7 +141,7 @@ def test_decode_of_any_bytes_is_an_image_or_a_refusal() -> None:
 
 
 def test_probe_takes_whatever_decode_takes() -> None:
-    """What it reads to name conversions refuses nothing."""
+    """Reading a header to name conversions refuses nothing."""
     rng = np.random.default_rng(138)
     seeds = [data for data in hostile.ACCEPTED.values() if len(data) < 20_000]
     num_taken = 0

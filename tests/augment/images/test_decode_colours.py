@@ -1,4 +1,4 @@
-"""Whatever comes becomes RGB by the stated rule."""
+"""Every kind of image becomes RGB by the stated rule."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""JPEG: which decoder sees what, that both agree, and decoding to eighths."""
+"""JPEG: the choice of the decoder, the agreement of both, and decoding to eighths."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every image comes upright."""
+"""Every image is decoded upright."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 
 
 def _oriented(orientation: int) -> dict[str, tuple[bytes, bytes]]:
-    """The same stored pixels with and without an orientation, in every format that has a place for one."""
+    """Encode the same pixels with and without an orientation, in every format that can hold one."""
     jpeg, png, webp = (hostile.saved(hostile.pattern(), name) for name in ("JPEG", "PNG", "WEBP"))
     block = hostile.exif_block(orientation)
     chunk = hostile.chunk(b"eXIf", hostile.exif_block(orientation, ">"))

@@ -1,4 +1,4 @@
-"""What a header says that decoding changes, compared with what decoding does."""
+"""Conversions that a header announces, compared with those that decoding makes."""
 
 import io
 import re
@@ -33,7 +33,7 @@ def test_every_kind_has_a_name_of_its_own_and_a_sentence() -> None:
 
 
 def test_the_documentation_has_every_kind() -> None:
-    """Each with all formats of which a file is tried here."""
+    """The page lists each conversion with all formats that are tried here."""
     lines = test_tiff_variants.DOCUMENTATION.read_text().splitlines()
     names = {"pgm": "PNM", "pbm": "PNM", "ppm": "PNM", "mpo": "JPEG", "webp": "WebP"}
     for kind in Conversion:
@@ -183,7 +183,7 @@ def _frames(image: Image.Image, image_format: str, **options: Any) -> bytes:
 
 
 def _bmp_v5(profile: bytes, kind: bytes) -> bytes:
-    """A BMP of 24 bits whose header of 124 bytes names a profile that stands behind the pixels."""
+    """Build a BMP of 24 bits whose header of 124 bytes names a profile after the pixels."""
     plain = hostile.saved(_rgb(), "BMP")
     pixels = plain[54:]
     header = bytearray(plain[14:54].ljust(124, b"\0"))
@@ -300,7 +300,7 @@ def test_image_is_converted_as_its_header_says(name: str) -> None:
 
 
 def test_two_byte_samples_that_differ_below_the_upper_byte_are_read_alike() -> None:
-    """The header says that something may be lost; here it is."""
+    """The header says that something may be lost; in this file it is."""
     low = np.arange(256, dtype=np.uint16).reshape(1, 256) + 0x4200
     files = (
         hostile.png16(low),
@@ -351,7 +351,7 @@ SRGB_CURVE = _para(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
 def _profile(curve: bytes, primaries: tuple[tuple[float, ...], ...] | None = None) -> bytes:
-    """A display profile of these curves and primaries; of grey without."""
+    """Build a display profile of these curves and primaries, or of grey without primaries."""
     tags = {b"wtpt": b"XYZ " + bytes(4) + _s15(0.9642, 1.0, 0.8249)}
     if primaries is None:
         tags[b"kTRC"] = curve
@@ -389,7 +389,7 @@ PROFILES = {
 
 
 def _levels_lost(profile: bytes) -> int:
-    """How many levels LittleCMS would move a colour, at most, to show it as sRGB."""
+    """Return the most levels by which LittleCMS would change a colour to show it as sRGB."""
     mode = "L" if profile[16:20] == b"GRAY" else "RGB"
     grid = np.stack(np.meshgrid(*[np.arange(0, 256, 15)] * 3), axis=-1).astype(np.uint8).reshape(-1, 1, 3)
     stored = grid if mode == "RGB" else np.arange(256, dtype=np.uint8).reshape(-1, 1)

@@ -1,4 +1,4 @@
-"""Masks: class indices come out as they stand in the file, and objects' masks as pycocotools draws them."""
+"""Masks: class indices are read as stored, and objects' masks are drawn as by pycocotools."""
 
 import io
 import struct
@@ -28,7 +28,7 @@ def encoded(image: Image.Image, image_format: str = "PNG", **options: object) ->
 
 
 def grey_png(values: np.ndarray, bits: int) -> bytes:
-    """A PNG of grey samples of less than eight bits, which Pillow does not write."""
+    """Build a PNG of grey samples of less than eight bits, which Pillow does not write."""
     height, width = values.shape
     packed = np.packbits(
         (values[:, :, np.newaxis] >> np.arange(bits)[::-1] & 1).astype(np.uint8).reshape(height, -1), 1
@@ -154,7 +154,7 @@ def test_colour_that_is_not_listed_refuses_the_mask_by_name(
 
 @given(st.data(), st.lists(st.integers(0, 255), min_size=1, max_size=9, unique=True), st.sampled_from(["L", "RGB"]))
 def test_values_become_the_indices_of_their_entries(data: st.DataObject, listed: list[int], mode: str) -> None:
-    """Of values, and of colours that are all grey."""
+    """The legend has values, or colours that are all grey."""
     indices = data.draw(hnp.arrays(np.uint8, (3, 4), elements=st.integers(0, len(listed) - 1)))
     shown = Image.fromarray(np.array(listed, np.uint8)[indices]).convert(mode)
     for legend in (tuple((value,) for value in listed), tuple((value,) * 3 for value in listed)):

@@ -1,4 +1,4 @@
-"""Variants of BMP, GIF and WebP are read by the rules or refused by name."""
+"""Variants of BMP, GIF and WebP are read by the rules or refused with their name."""
 
 import io
 import itertools
@@ -34,7 +34,7 @@ LAYOUTS += [(32, XRGB), (32, XBGR), (32, ARGB)]
 def bmp(
     stored: NDArray[Any], bits: int, masks: tuple[int, ...] | None, palette: NDArray[Any], header: int, *, down: bool
 ) -> bytes:
-    """A file of these values a pixel, with a header of so many bytes; ``down``: the first row is the upper one."""
+    """Build a file of these values, with a header of this many bytes; ``down``: the first row is the upper one."""
     rows = stored if down else stored[::-1]
     if bits < 8:
         digits = (rows[:, :, np.newaxis] >> np.arange(bits)[::-1] & 1).astype(np.uint8).reshape(len(rows), -1)
@@ -58,7 +58,7 @@ def bmp(
 
 
 def levels(values: NDArray[Any], mask: int) -> tuple[NDArray[Any], int]:
-    """What a mask leaves of values, and its white."""
+    """Return the masked bits of values, and their white."""
     low = (mask & -mask).bit_length() - 1
     white = mask >> low
     return (values.astype(np.int64) & mask) >> low, white
@@ -105,7 +105,7 @@ def gif(
     offset: tuple[int, int] = (0, 0),
     screen: tuple[int, int] = (HEIGHT, WIDTH),
 ) -> bytes:
-    """A file of one frame; every few codes it begins anew, so that no code grows."""
+    """Build a file of one frame; its codes restart every few, so that no code grows."""
     size = max(2, (len(palette) - 1).bit_length())
     table = palette.tobytes().ljust(3 * 2**size, b"\0")
     rows = stored
@@ -145,7 +145,7 @@ def test_gif_of_any_layout_is_read_by_the_rules(num_colours: int) -> None:
 
 
 def test_what_a_gifs_frame_leaves_bare_is_its_background_or_white() -> None:
-    """The colour that the screen names, as Pillow and the specification have it; white where one is transparent."""
+    """Return the background colour as in Pillow and the specification, or white if one is transparent."""
     palette = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
     for transparent, bare in ((None, [10, 20, 30]), (0, [255, 255, 255])):
         pixels = decode_image(gif(np.ones((4, 5), np.uint8), palette, offset=(2, 3), transparent=transparent))

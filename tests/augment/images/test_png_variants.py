@@ -25,7 +25,7 @@ ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (
 
 
 def write(samples: NDArray[Any], depth: int, colour: int, *, interlaced: bool, before: bytes, filters: bool) -> bytes:
-    """A file of these samples, (H, W, S); with ``filters`` its rows take turns at the five of them."""
+    """Build a file of these samples, (H, W, S); with ``filters`` its rows alternate among the five of them."""
     passes = [samples]
     if interlaced:
         passes = [samples[row::down, column::right] for row, column, down, right in ADAM7]
@@ -50,7 +50,7 @@ def _rows(samples: NDArray[Any], depth: int) -> NDArray[np.uint8]:
 
 
 def _filtered(rows: NDArray[np.uint8], step: int, *, filters: bool) -> bytes:
-    """None, sub, up, average and Paeth, row by row (9.2)."""
+    """Filter by none, sub, up, average and Paeth, row by row (9.2)."""
     out = b""
     above = np.zeros(rows.shape[1], np.int64)
     for number, row in enumerate(rows.astype(np.int64)):
@@ -69,7 +69,7 @@ def _filtered(rows: NDArray[np.uint8], step: int, *, filters: bool) -> bytes:
 
 
 def variants() -> Iterator[dict[str, Any]]:
-    """All of them; a key is a colour or the alphas that tRNS holds."""
+    """Yield all variants; a key is a colour or the alphas of tRNS."""
     for colour, depths in DEPTHS.items():
         for depth, interlaced, filters, key, bits in itertools.product(
             depths, (False, True), (False, True), (False, True), (False, True)
@@ -90,7 +90,7 @@ def variants() -> Iterator[dict[str, Any]]:
 
 
 def made(variant: dict[str, Any]) -> tuple[NDArray[Any], bytes, NDArray[np.uint8]]:
-    """Samples, the file, and what the rules make of it."""
+    """Return samples, the file, and the expected pixels."""
     rng = np.random.default_rng(0)
     colour, depth = variant["colour"], variant["depth"]
     white = 2**depth - 1

@@ -1,4 +1,4 @@
-"""Every variant of TIFF that can be written is read right or refused by name; the samples that went in judge it."""
+"""Every variant of TIFF that can be written is read correctly or refused with its name, judged by its samples."""
 
 import contextlib
 import io
@@ -36,7 +36,7 @@ DOCUMENTATION = Path(__file__).parents[3] / "docs" / "images.md"
 
 
 def every() -> Iterator[Variant]:
-    """The product of all fields, less what no file can be: a codec's own bits and samples, a predictor's bits."""
+    """Yield the product of all fields, without impossible files: a codec's own bits and samples, a predictor's bits."""
     for bits, photometric, extra in itertools.product(
         (1, 2, 4, 8, 12, 16, 32), COLOURS, ((), (0,), (PREMULTIPLIED,), (ALPHA,))
     ):
@@ -71,7 +71,7 @@ def is_possible(variant: Variant, predictor: int) -> bool:
 
 
 def rare() -> Iterator[Variant]:
-    """Fields that change little else, with a few of the others."""
+    """Yield fields that change little else, with a few of the others."""
     usual = [
         Variant(bits, photometric, compression=compression, planar=planar)
         for bits, photometric in ((1, 0), (1, 1), (4, 1), (8, 0), (8, 1), (8, 3), (8, 2), (16, 1), (16, 2))
@@ -98,7 +98,7 @@ def rare() -> Iterator[Variant]:
 
 
 def samples_of(variant: Variant) -> Samples:
-    """Noise, of which lossy codecs get a smooth image instead; premultiplied colours are no larger than their alpha."""
+    """Make noise, or a smooth image for lossy codecs; premultiplied colours are not larger than their alpha."""
     rng = np.random.default_rng(0)
     shape = HEIGHT, WIDTH, variant.num_samples
     if variant.kind == FLOAT:
@@ -122,7 +122,7 @@ def samples_of(variant: Variant) -> Samples:
 
 
 def colours_of(variant: Variant) -> NDArray[np.uint16] | None:
-    """A palette."""
+    """Make a palette."""
     if variant.photometric != PALETTE:
         return None
     return np.random.default_rng(1).integers(0, 65_536, (2**variant.bits, 3)).astype(np.uint16)
@@ -134,7 +134,7 @@ def file_of(variant: Variant) -> tuple[Samples, bytes]:
 
 
 def pixels_of(variant: Variant, samples: Samples) -> NDArray[np.uint8] | None:
-    """What docs/rules.md makes of the samples; None where it says that they are refused."""
+    """Return the pixels that docs/rules.md states for the samples, or None if it refuses them."""
     if variant.kind != UNSIGNED or variant.bits > 16:
         return None
     white = 2**variant.bits - 1
@@ -164,14 +164,14 @@ def _rgb(stored: NDArray[np.uint8], photometric: int) -> NDArray[np.uint8]:
 
 
 def tolerance(variant: Variant) -> int:
-    """Levels that codecs, another rounding of YCbCr, and what is divided and multiplied by alpha may be away."""
+    """Return the allowed error in levels, for codecs, another rounding of YCbCr, and division by alpha."""
     if variant.compression in SMOOTH:
         return 12
     return 3 if variant.extra[:1] == (PREMULTIPLIED,) else 2 if variant.photometric == YCBCR else 0
 
 
 def read(reader: Callable[[bytes], Any], data: bytes, variant: Variant) -> NDArray[Any] | None:
-    """What a reader makes of the file; None where it refuses it, with a reason and a remedy."""
+    """Return a reader's result for the file, or None if it refuses it with a reason and a remedy."""
     try:
         return np.asarray(reader(data))
     except RecordError as error:
@@ -183,7 +183,7 @@ def read(reader: Callable[[bytes], Any], data: bytes, variant: Variant) -> NDArr
 
 
 def is_read(variant: Variant) -> bool:
-    """True if its pixels are right, False if it is refused with a remedy; anything else fails."""
+    """Return True if its pixels are right, False if it is refused with a remedy; fail otherwise."""
     samples, data = file_of(variant)
     expected, pixels = pixels_of(variant, samples), read(decode_image, data, variant)
     if pixels is None:
@@ -197,7 +197,7 @@ def is_read(variant: Variant) -> bool:
 
 
 def check_mask(variant: Variant) -> None:
-    """A mask has the samples as they are stored, upright; or it is refused by name."""
+    """Check that a mask has the samples as stored, upright, or is refused with its name."""
     samples, data = file_of(variant)
     indices = read(decode_mask, data, variant)
     if indices is None:
@@ -210,7 +210,7 @@ def check_mask(variant: Variant) -> None:
 
 
 def sampled(variants: Iterator[Variant], one_in: int) -> Iterator[Variant]:
-    """One in so many, chosen by their names: the same ones in every run."""
+    """Return one in so many, chosen by their names: the same ones in every run."""
     return (variant for variant in variants if zlib.crc32(str(variant).encode()) % one_in == 0)
 
 
@@ -241,7 +241,7 @@ def test_every_variant_is_read_right_or_refused_with_its_remedy(bits: int) -> No
 
 
 def table() -> list[str]:
-    """Which samples are read, as the documentation has it: a line for each kind, a column for each number of bits."""
+    """Return the table of samples that are read: a line for each kind, a column for each number of bits."""
     colours = {1: "grey", 0: "grey, white is 0", 3: "palette", 2: "RGB", 5: "CMYK", 6: "YCbCr", 8: "L\\*a\\*b\\*"}
     extras = {(): "", (0,): ", and one that says nothing", (1,): ", multiplied by alpha", (2,): ", alpha"}
     bits = (1, 2, 4, 8, 12, 16, 32)
@@ -255,7 +255,7 @@ def table() -> list[str]:
 
 
 def cell(variant: Variant) -> str:
-    """Which layouts of these samples are read."""
+    """Return the layouts of these samples that are read."""
     if variant.photometric == PALETTE and variant.bits > 16:
         return "-"
     layouts = itertools.product((1, 2), ORDERS)
@@ -289,7 +289,7 @@ def test_planes_that_tifffile_writes_are_read_right(compression: str | None, byt
 
 
 def test_tifffile_reads_the_same_samples() -> None:
-    """The judge of the writer: where both were wrong in the same way, the other tests would see nothing."""
+    """Checks the writer itself, because the other tests would miss an error common to writer and reader."""
     codecs = {"none", "deflate", "old deflate", "packbits", "lzma"}
     num_read = 0
     for variant in sampled(every(), 40):

@@ -1,7 +1,7 @@
-"""TIFF files of any variant, written byte by byte from the specification (TIFF 6.0 and its technical notes 1 and 2).
+"""Writer of TIFF files of any variant, byte by byte from the specification (TIFF 6.0, technical notes 1 and 2).
 
-The samples that go in are the judge of what comes out; nothing of Pillow, libtiff or tifffile has a part in it, but for
-the codecs of JPEG and WebP.
+The given samples are compared with what is read. Pillow, libtiff and tifffile are not used, except for the codecs of
+JPEG and WebP.
 """
 
 import io
@@ -23,7 +23,7 @@ Samples = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """How a TIFF file holds its samples; the names and numbers are those of the specification's tags.
+    """Layout of samples in a TIFF file; names and numbers are those of the specification's tags.
 
     ``kind`` is the sample format: 1 unsigned, 2 signed, 3 floating point. There are ``rows`` in a strip, or tiles of
     ``tile`` (height, width). ``chroma`` is how many columns and rows of YCbCr share their Cb and Cr, interleaved.
@@ -70,7 +70,7 @@ PREDICTABLE = frozenset({"lzw", "deflate", "old deflate", "lzma", "zstd"})
 
 
 def write(samples: Samples, variant: Variant, *, colours: NDArray[np.uint16] | None = None) -> bytes:
-    """The file; ``colours`` (2**bits, 3) are a palette's. Samples are stored as they are, whatever ``orientation``."""
+    """Write the file; ``colours`` (2**bits, 3) are a palette's. Samples are stored unturned for any ``orientation``."""
     height, width, num_samples = samples.shape
     blocks = [_encoded(block, variant) for block in _blocks(samples, variant)]
     tags: dict[int, tuple[int, tuple[int, ...]]] = {
@@ -133,7 +133,7 @@ def _file(tags: Mapping[int, tuple[int, tuple[int, ...]]], body: bytes, variant:
 
 
 def _blocks(samples: Samples, variant: Variant) -> Iterator[Samples]:
-    """Strips or tiles in the order of the file, each (rows, columns, S): S is 1 where planes are separate."""
+    """Yield strips or tiles in the order of the file, each (rows, columns, S): S is 1 for separate planes."""
     height, width, num_samples = samples.shape
     planes = [samples] if variant.planar == 1 else [samples[..., i : i + 1] for i in range(num_samples)]
     rows, columns = variant.tile or (variant.rows or height, width)
@@ -162,7 +162,7 @@ def _encoded(block: Samples, variant: Variant) -> bytes:
 
 
 def _clumps(block: Samples, variant: Variant) -> Samples:
-    """Some Y, row by row, then the Cb and Cr that they share (section 21); the first ones' count."""
+    """Return groups of Y, row by row, with the Cb and Cr that they share (section 21), and the size of a group."""
     across, down = variant.chroma
     block = np.pad(block, ((0, -block.shape[0] % down), (0, -block.shape[1] % across), (0, 0)), mode="edge")
     rows, columns = block.shape[0] // down, block.shape[1] // across
@@ -171,7 +171,7 @@ def _clumps(block: Samples, variant: Variant) -> Samples:
 
 
 def packed_rows(block: Samples, bits: int, order: Literal["<", ">"]) -> list[bytes]:
-    """Each row from its most significant bit on, filled up to whole bytes."""
+    """Pack each row from its most significant bit on, filled up to whole bytes."""
     rows = block.reshape(len(block), -1)
     if bits % 8 == 0:
         return [row.astype(row.dtype.newbyteorder(order)).tobytes() for row in rows]
@@ -180,7 +180,7 @@ def packed_rows(block: Samples, bits: int, order: Literal["<", ">"]) -> list[byt
 
 
 def _predicted_floats(block: Samples, bits: int) -> list[bytes]:
-    """Technical note 3: bytes of one significance lie together, then differ from what lies a sample before."""
+    """Apply technical note 3: group bytes by significance, then replace each by its difference to the sample before."""
     num_samples = block.shape[2]
     big = block.astype(f">f{bits // 8}").reshape(len(block), -1)
     out = []
@@ -207,7 +207,7 @@ def _as_image(block: Samples, codec: str) -> bytes:
 
 
 def _packbits(rows: list[bytes]) -> bytes:
-    """Runs of equal bytes, and of others, that end with a row."""
+    """Encode runs of equal bytes, and of others, that end with a row."""
     out = bytearray()
     for row in rows:
         at = 0
@@ -228,7 +228,7 @@ def _packbits(rows: list[bytes]) -> bytes:
 
 
 def _lzw(rows: list[bytes]) -> bytes:
-    """Codes from the most significant bit on; a code grows one early (section 13)."""
+    """Pack codes from the most significant bit on; a code grows one early (section 13)."""
     data = b"".join(rows)
     text, num_bits = 256, 0
 

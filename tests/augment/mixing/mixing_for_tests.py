@@ -18,14 +18,14 @@ def mixed(
     keypoints: KeypointRules | None = None,
     **address: Any,
 ) -> Batch:
-    """The batch as this document mixes it."""
+    """Mix the batch by this document."""
     place: Any = {"stream_id": "0" * 32, "epoch": 0, "index": 0} | address
     rules: Any = {"boxes": boxes or BoxRules(), "keypoints": keypoints or KeypointRules()}
     return parse_mix(mix).apply(batch, num_classes=num_classes, **rules, **place)
 
 
 def batch_of(images: Any, **targets: Any) -> Batch:
-    """A batch of these images, with keys, positions and provenance."""
+    """Make a batch of these images, with keys, positions and provenance."""
     images = np.asarray(images, np.uint8)
     rows = range(len(images))
     return Batch(
@@ -41,5 +41,5 @@ def batch_of(images: Any, **targets: Any) -> Batch:
 
 
 def noise(num_rows: int, height: int = 12, width: int = 16, seed: int = 0) -> np.ndarray:
-    """Images without a pattern."""
+    """Make images without a pattern."""
     return np.random.default_rng(seed).integers(0, 256, (num_rows, height, width, 3), dtype=np.uint8)

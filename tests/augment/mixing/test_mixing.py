@@ -1,4 +1,4 @@
-"""Pixels, classes, masks and provenance of mixed batches, and the chance that mixes them."""
+"""Pixels, classes, masks and provenance of mixed batches, and their random draws."""
 
 import copy
 from collections import Counter
@@ -210,7 +210,7 @@ def test_one_of_chooses_by_weight_and_mixes_with_its_probability() -> None:
 
 
 def test_the_draws_of_an_address_stay_what_they_are() -> None:
-    """Written down once: another number here means that every mixed stream of every user has other batches."""
+    """Pinned numbers: a change means that every mixed stream of every user has other batches."""
     chance = generator("00112233445566778899aabbccddeeff", 3, 14)
     assert chance.random() == 0.04105297906536087
     draw = cutmix(chance, 1.0, 4, 32, 48, by_row=True)

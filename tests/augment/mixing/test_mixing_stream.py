@@ -1,4 +1,4 @@
-"""Streams with a mix: the same bytes wherever they are rendered, refused where they cannot be, with their place."""
+"""Streams with a mix: the same bytes wherever they are rendered, and refusals with their location."""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def dataset(folder: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six images with one box each."""
+    """Make six images with one box each."""
     files: dict[str, bytes | None] = {}
     for i in range(6):
         files[f"JPEGImages/{i}.png"] = pattern(i, height=16, width=24)

@@ -1,6 +1,6 @@
 """Boxes, masks of objects and keypoints of mixed rows, measured in the pixels that they were drawn with.
 
-Each object of a batch is drawn in a colour of its own; where its colour is after mixing, there its targets must be.
+Each object of a batch is drawn in a different colour. Its targets must be where its colour is after mixing.
 """
 
 from typing import Any
@@ -22,10 +22,10 @@ ANY_SIZE = BoxRules(0, 0, 0, 0)
 
 
 def drawn(rng: np.random.Generator, *, masks: bool) -> Batch:
-    """A batch of up to four objects a row, each in a quarter of the image: a rectangle or an ellipse in its colour.
+    """Make a batch of up to four objects a row, each a rectangle or an ellipse in a quarter of the image.
 
-    A label of a box is its colour. Each object has two keypoints, one a row belongs to none; each a pixel of its own
-    blue, with the label of the row's colour.
+    A label of a box is its colour. Each object has two keypoints, and one in each row belongs to none. Each keypoint is
+    a pixel of a different blue, with the label of the row's colour.
     """
     images = np.zeros((ROWS, HEIGHT, WIDTH, 3), np.uint8)
     fields: dict[str, list[Any]] = {name: [] for name in OF_OBJECTS}

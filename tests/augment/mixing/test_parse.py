@@ -1,4 +1,4 @@
-"""What a stream's ``mix`` may say, and what it is told otherwise."""
+"""Documents for a stream's ``mix``, and the messages for invalid ones."""
 
 import pickle
 
@@ -67,7 +67,7 @@ def test_mix_tells_every_problem_with_its_place() -> None:
     text = "\n".join(msg for _, msg in found)
     for words in ("at most 1", "did you mean `CutMix`?", "it has alpha, per, p", "more than 0", '"batch", "row"'):
         assert words in text
-    assert "belongs to the pipeline" in text
+    assert "belong in the pipeline" in text
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_mix_tells_every_problem_with_its_place() -> None:
         ({"CutMix": {"transforms": []}}, "mix.CutMix.transforms", "only OneOf has"),
         ({"OneOf": {}}, "mix.OneOf.transforms", "a list of MixUp and CutMix"),
         ({"OneOf": {"transforms": "MixUp"}}, "mix.OneOf.transforms", "a list of transforms"),
-        ({"OneOf": {"transforms": [{"OneOf": {"transforms": ["MixUp"]}}]}}, "mix.OneOf.transforms.0", "may be MixUp"),
+        ({"OneOf": {"transforms": [{"OneOf": {"transforms": ["MixUp"]}}]}}, "mix.OneOf.transforms.0", "write MixUp"),
         ({"OneOf": {"transforms": [{"MixUp": {"p": 0}}]}}, "mix.OneOf.transforms", "all weights are 0"),
         ("mosaic", "mix", "does not mix the rows of a batch"),
     ],

@@ -1,4 +1,4 @@
-"""Images in the type and layout that is asked for, and back."""
+"""Images in the requested type and layout, and back."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ def test_float16_that_cannot_tell_values_apart_comes_back_to_one_of_them() -> No
 
 def test_float16_that_would_be_infinite_is_refused() -> None:
     section.check_dtype(parse({"method": "standard", "std": 1e-6}), "float32")
-    with pytest.raises(PipelineError, match="take dtype float32"):
+    with pytest.raises(PipelineError, match="use dtype float32"):
         section.check_dtype(parse({"method": "standard", "std": 1e-6}), "float16")
 
 

@@ -15,7 +15,7 @@ def blue(height: int, width: int) -> np.ndarray:
 
 
 def bounds(image: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of what is blue."""
+    """Return top, bottom, left and right of the blue pixels."""
     rows, columns = np.nonzero(np.all(np.abs(image.astype(int) - BLUE) < 8, axis=-1))
     return int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
 

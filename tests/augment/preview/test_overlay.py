@@ -1,4 +1,4 @@
-"""Targets drawn upon images: where they are, in their colours, at whatever size the image is shown."""
+"""Targets drawn on images: their places and colours, at any size of the image."""
 
 from dataclasses import replace
 
@@ -20,13 +20,13 @@ def grey(height: int, width: int) -> np.ndarray:
 
 
 def painted(sample: Sample, classes: tuple[str, ...] = (), size: tuple[int, int] | None = None) -> np.ndarray:
-    """The image with its targets, shown at this height and width."""
+    """Return the image with its targets, shown at this height and width."""
     height, width = size or sample.image.shape[:2]
     return np.array(Overlay(sample, classes).paint(Image.fromarray(grey(height, width))))
 
 
 def where(image: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Rows and columns of this very colour."""
+    """Return rows and columns of exactly this colour."""
     return np.argwhere((image == colour).all(axis=-1))
 
 

@@ -86,7 +86,7 @@ def test_lack_of_references_is_told_before_anything_is_scanned(data: Dataset, st
         Stream("/nowhere", PIPELINE, references={"styles": styles})
     (problem,) = caught.value.problems
     assert problem.loc == ("transforms", 2, "OneOf", "transforms", 1, "OverlayElements", "references")
-    assert "`OverlayElements` takes images of the dataset `signs`, which is not there" in problem.msg
+    assert "`OverlayElements` takes images of the dataset `signs`, which is missing" in problem.msg
     with pytest.raises(PipelineError):
         Stream(data, PIPELINE)
 

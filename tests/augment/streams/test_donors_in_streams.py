@@ -270,5 +270,5 @@ def test_one_image_alone_cannot_be_joined() -> None:
 
 
 def test_joining_node_in_a_container_is_refused() -> None:
-    with pytest.raises(PipelineError, match="cannot stand in a container"):
+    with pytest.raises(PipelineError, match="cannot be in a container"):
         Pipeline.parse("[OneOf: {transforms: [Mosaic: {size: [40, 60]}, NoOp]}]")

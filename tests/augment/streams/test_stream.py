@@ -279,7 +279,7 @@ def test_stream_of_which_no_image_fits_is_refused_by_the_name_of_the_smallest(tm
     write_images(tmp_path, ["a"], size=(8, 40))
     write_images(tmp_path, ["b"], size=(40, 5))
     crop = Pipeline.parse("transforms: [{CenterCrop: {height: 16, width: 16}}]")
-    with pytest.raises(PipelineError, match=r"`CenterCrop` cannot take `b` \(40 x 5\): it takes 16 x 16"):
+    with pytest.raises(PipelineError, match=r"`CenterCrop` cannot take `b` \(40 x 5\): it crops 16 x 16"):
         Stream(tmp_path, crop, batch_size=1)
 
 

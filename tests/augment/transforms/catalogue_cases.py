@@ -27,7 +27,7 @@ MOVING_ALL = tuple(name for name in MOVING if catalogue()[name].targets >= ALL_T
 
 
 def example(schema: Mapping[str, Any]) -> Any:
-    """A small value that this schema allows, for a parameter that has no default."""
+    """Return a small value that this schema allows, for a parameter without a default."""
     if "anyOf" in schema:
         return example(schema["anyOf"][0])
     if "oneOf" in schema:
@@ -46,7 +46,7 @@ def example(schema: Mapping[str, Any]) -> Any:
 
 
 def required(name: str) -> dict[str, Any]:
-    """Examples of the parameters that a transform has no default for."""
+    """Return examples of a transform's parameters without a default."""
     schema = catalogue()[name].schema
     return {key: example(schema["properties"][key]) for key in schema["required"]}
 
@@ -81,7 +81,7 @@ NEEDED: Mapping[str, Mapping[str, Any]] = {name: {**required(name), **_CHOSEN.ge
 
 
 def node(name: str, **params: Any) -> Node:
-    """One transform with its needed parameters, these, and p=1 unless they say otherwise; containers get children."""
+    """Make a node with its required parameters, these, and p=1 unless they differ; containers get children."""
     children = tuple(node(child, p=0.5) for child in ("HorizontalFlip", "InvertImg")) if name in CONTAINERS else ()
     return Node(name, fill(name, {"p": 1.0, **NEEDED.get(name, {}), **params}), children)
 
@@ -91,13 +91,13 @@ def compiled(*nodes: Node) -> Compiled:
 
 
 def operations_of(applied: Applied) -> list[tuple[str, float | None]]:
-    """What a policy did, as its provenance says."""
+    """Return what a policy did, from its provenance."""
     steps: Any = applied.params["operations"]
     return [(name, magnitude) for name, magnitude in steps]
 
 
 def some(array: np.ndarray | None) -> np.ndarray:
-    """The target, which must be there."""
+    """Return the target, which must exist."""
     assert array is not None
     return array
 
@@ -107,7 +107,7 @@ def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def sample(height: int = 40, width: int = 50, seed: int = 0) -> Sample:
-    """Noise with every target; the mask has classes 0 to 3 and boxes stand on them."""
+    """Make noise with every target; the mask has classes 0 to 3 and boxes around them."""
     mask = np.zeros((height, width), dtype=np.int64)
     boxes = []
     for label, (top, left) in enumerate(((0.1, 0.2), (0.5, 0.1), (0.4, 0.6)), start=1):
@@ -125,7 +125,7 @@ def sample(height: int = 40, width: int = 50, seed: int = 0) -> Sample:
 
 
 def movable(name: str, given: Sample) -> Sample:
-    """The sample without the targets that this transform cannot move, and would be refused for."""
+    """Return the sample without the targets that this transform cannot move."""
     info = catalogue()[name]
     if info.moves_pixels and "mask" not in info.targets:
         given.mask = None
@@ -138,7 +138,7 @@ def movable(name: str, given: Sample) -> Sample:
 
 
 def others() -> list[Sample]:
-    """References: one smaller than ``sample()`` with objects, one larger with a mask, one of a single pixel."""
+    """Make references: one smaller than ``sample()`` with objects, one larger with a mask, one of a single pixel."""
     small, large, dot = sample(24, 30, seed=11), sample(90, 70, seed=12), sample(1, 1, seed=13)
     masks = np.stack([some(small.mask) == label for label in (1, 2, 3)]).astype(np.uint8)
     return [
@@ -149,7 +149,7 @@ def others() -> list[Sample]:
 
 
 def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
-    """Anything that this schema allows."""
+    """Return a strategy for every value that this schema allows."""
     if "anyOf" in schema:
         return st.one_of([values(branch) for branch in schema["anyOf"]])
     if "oneOf" in schema:

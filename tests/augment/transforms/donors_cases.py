@@ -1,4 +1,4 @@
-"""Images for nodes that join several: objects drawn in colours of their own, with all that is said of them."""
+"""Images for nodes that join several: objects drawn in different colours, with all annotations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -21,14 +21,14 @@ def node(name: str, **params: Any) -> Joining:
 
 
 def colour(number: int) -> np.ndarray:
-    """A colour of its own for each object, uint8 (3,): red and green say which, blue is full."""
+    """Return a different colour for each object, uint8 (3,): red and green identify it, blue is full."""
     return np.array([60 + number % 10 * 15, 60 + number // 10 * 15, 255], np.uint8)
 
 
 def drawn(first: int, height: int, width: int, *boxes: tuple[int, int, int, int]) -> Piece:
-    """An image with a rectangle in each box: object ``first`` and so on, in class mask, instance mask, a keypoint.
+    """Draw a rectangle in each box: object ``first`` and so on, in class mask, instance mask and a keypoint.
 
-    The keypoint lies on the middle pixel of its rectangle. Rows are the objects' numbers.
+    The keypoint is on the middle pixel of its rectangle. Rows are the objects' numbers.
     """
     image = np.full((height, width, 3), BACKGROUND, np.uint8)
     mask = np.zeros((height, width), np.uint8)
@@ -63,19 +63,19 @@ def drawn(first: int, height: int, width: int, *boxes: tuple[int, int, int, int]
 
 
 def shows(image: np.ndarray, number: int) -> np.ndarray:
-    """Where an image shows an object, bool (H, W)."""
+    """Return the pixels that show an object, bool (H, W)."""
     found: np.ndarray = (image == colour(number)).all(axis=-1)
     return found
 
 
 def extent(there: np.ndarray) -> list[int]:
-    """The box about pixels, at their edges."""
+    """Return the box around pixels, at their edges."""
     rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
 
 
 def assert_same(first: Piece, second: Piece) -> None:
-    """Every array of two pieces is equal."""
+    """Check that every array of two pieces is equal."""
     assert np.array_equal(first.visible, second.visible)
     for each in fields(Sample):
         one, other = getattr(first.sample, each.name), getattr(second.sample, each.name)
@@ -93,7 +93,7 @@ def arrays(piece: Piece) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Donors:
-    """Samples as the split that donors are drawn from."""
+    """Split of samples from which donors are drawn."""
 
     samples: Sequence[Sample]
     digest: str = "donors"

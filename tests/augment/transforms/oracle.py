@@ -1,9 +1,8 @@
-"""What a transform does to targets, found from pixels alone: they are drawn, the image is transformed, and measured.
+"""Oracle of transformed targets, from pixels alone: targets are drawn, the image is transformed, and measured.
 
-Nothing here knows how a target is moved. A point is a soft round blob, found again by its middle and its mass; a
-direction is two blobs; a box is its four corners, or all its pixels. Each has an image of its own (one channel of an
-image that is black elsewhere), which is transformed at the same address as the sample, so that nothing hides
-anything.
+Nothing here knows how a target is moved. A point is a soft round blob, found again by its middle and its mass. A
+direction is two blobs; a box is its four corners, or all its pixels. Each has a separate image (one channel of an image
+that is black elsewhere), which is transformed at the same address as the sample, so that nothing hides anything.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ AHEAD_PX = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Where a drawn point is seen, at the middle of pixels, and how much of it."""
+    """Place of a drawn point after the transform, at the middle of pixels, and its visible share."""
 
     x: float
     y: float
@@ -29,7 +28,7 @@ class Blob:
 
 
 def blob(height: int, width: int, x: float, y: float, sigma: float) -> np.ndarray:
-    """A Gaussian about a point, float64 (H, W), 1 at its middle; the point counts from the middle of a pixel."""
+    """Draw a Gaussian about a point, float64 (H, W), 1 at its middle; the point counts from the middle of a pixel."""
     down, across = (np.exp(-((np.arange(size) - at) ** 2) / (2 * sigma**2)) for size, at in ((height, y), (width, x)))
     return np.outer(down, across)
 
@@ -37,7 +36,7 @@ def blob(height: int, width: int, x: float, y: float, sigma: float) -> np.ndarra
 def transformed(
     transform: Compiled, sample: Sample, drawings: Sequence[np.ndarray], **address: Any
 ) -> tuple[Sample, list[np.ndarray]]:
-    """The sample as it comes out, and each drawing, float64 (H, W) in [0, 1], as it comes out of the same address."""
+    """Return the transformed sample, and each drawing, float64 (H, W) in [0, 1], transformed at the same address."""
     out, *_ = transform(sample, **address)
     levels = [np.rint(drawing * 255).astype(np.uint8) for drawing in drawings]
     results: list[np.ndarray] = []
@@ -51,14 +50,14 @@ def transformed(
 
 
 def replace_image(sample: Sample, image: np.ndarray) -> Sample:
-    """The same sample, and so the same choices, with another image."""
+    """Return the same sample, and so the same choices, with another image."""
     return Sample(
         **{name: getattr(sample, name) for name in Sample.__dataclass_fields__ if name != "image"}, image=image
     )
 
 
 def found(image: np.ndarray) -> Blob | None:
-    """The one blob in an image; None where it is not there, or not all of it: it touches the frame."""
+    """Return the one blob in an image, or None if it is missing or touches the frame."""
     height, width = image.shape
     edges = [image[0], image[-1], image[:, 0], image[:, -1]]
     if max(edge.max() for edge in edges) > 0.05 or min(height, width) < 3:
@@ -72,12 +71,12 @@ def found(image: np.ndarray) -> Blob | None:
 
 
 def is_absent(image: np.ndarray) -> bool:
-    """Whether nothing of a blob's inner part is seen."""
+    """Return True if nothing of a blob's inner part is visible."""
     return bool(image.max() < 0.5)
 
 
 def bounds(mask: np.ndarray) -> np.ndarray | None:
-    """The box about all that is not 0, at the edges of pixels; None where all is."""
+    """Return the box around all that is not 0, at the edges of pixels, or None if all is 0."""
     rows, columns = np.nonzero(mask)
     if not len(rows):
         return None
@@ -85,5 +84,5 @@ def bounds(mask: np.ndarray) -> np.ndarray | None:
 
 
 def turn(one: float, other: float) -> float:
-    """How far apart two directions are, in radians, the shorter way round."""
+    """Return the angle between two directions, in radians, the shorter way round."""
     return float(abs((one - other + np.pi) % (2 * np.pi) - np.pi))

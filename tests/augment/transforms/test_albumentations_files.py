@@ -1,4 +1,4 @@
-"""Files that Albumentations itself wrote."""
+"""Files written by Albumentations itself."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def test_what_albumentations_saves_is_what_one_would_write(name: str, data_forma
 
 @pytest.mark.parametrize("name", [name for name in OF_ALBUMENTATIONS if name != "ShiftScaleRotate"])
 def test_any_arguments_survive_albumentations_file(name: str) -> None:
-    """Empty lists excepted, which it does not write; the one argument that may be empty means the same by null."""
+    """Excludes empty lists, which it does not write; null means the same for the one argument that may be empty."""
     properties = catalogue()[name].schema["properties"]
 
     @given(st.fixed_dictionaries({}, optional={key: values(schema) for key, schema in properties.items()}))
@@ -220,7 +220,7 @@ def test_what_makes_floats_elsewhere_is_refused(transforms: Any, loc: tuple[str 
     [
         (
             {"bbox_params": {"format": "coco", "label_fields": ["a"]}},
-            "`bbox_params` is dropped: how targets are written",
+            "`bbox_params` is dropped: the dataset defines how targets are written",
         ),
         ({"keypoint_params": {"format": "xy"}}, "`keypoint_params` is dropped"),
         ({"additional_targets": {"image2": "image"}}, "`additional_targets` is dropped"),
@@ -252,7 +252,7 @@ def test_real_bbox_and_keypoint_params_are_dropped() -> None:
 def test_a_transform_without_p_is_read_as_albumentations_reads_it() -> None:
     spec = resolve(compose({"__class_fullname__": "Resize", "height": 8, "width": 8}))
     assert spec.transforms[0].params["p"] == 0.5
-    assert "`Resize` is written without p" in spec.notices[0]
+    assert "`Resize` has no p" in spec.notices[0]
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_targets_are_those_of_the_class(name: str) -> None:
 
 
 def leaves(inner: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Every schema of a single value in this one."""
+    """Yield every schema of a single value in this one."""
     for key in ("anyOf", "oneOf"):
         for branch in inner.get(key, ()):
             yield from leaves(branch)
@@ -179,7 +179,7 @@ def test_whatever_the_schema_allows_is_taken_and_built(name: str) -> None:
 
 
 def just_outside(inner: Mapping[str, Any]) -> Iterator[Any]:
-    """Values that miss this schema by as little as can be, and values of another type."""
+    """Yield values that just miss this schema, and values of another type."""
     if "anyOf" in inner:
         return outside_any(inner)
     if "oneOf" in inner:
@@ -234,7 +234,7 @@ def outside_array(inner: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def example(inner: Mapping[str, Any]) -> Any:
-    """A value that this schema allows: the lowest."""
+    """Return the lowest value that this schema allows."""
     if "anyOf" in inner:
         return example(inner["anyOf"][0])
     if inner["type"] == "array":
@@ -306,7 +306,7 @@ def test_what_albumentations_saves_has_the_same_canonical_form(name: str) -> Non
 
 
 def close(one: Any, other: Any) -> bool:
-    """Equal but for the last bits of a number: ShiftScaleRotate saves 1.1 - 1.0 for 0.1."""
+    """Compare all but the last bits of a number: ShiftScaleRotate saves 1.1 - 1.0 for 0.1."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
     if isinstance(one, list):
@@ -337,7 +337,7 @@ def test_unknown_parameter_is_refused_by_name(name: str, key: str) -> None:
             "Rotate",
             {"interpolation": "bilinear"},
             ("interpolation",),
-            'is "bilinear"; did you mean 1, which stands for',
+            'is "bilinear"; did you mean 1, the value of that name',
         ),
         ("Rotate", {"border_mode": "reflect 101"}, ("border_mode",), "did you mean 4"),
         ("Rotate", {"border_mode": 7}, ("border_mode",), "must be one of: 0 (constant: the fill value), 1 (replicate"),
@@ -345,8 +345,8 @@ def test_unknown_parameter_is_refused_by_name(name: str, key: str) -> None:
         ("Blur", {"blur_limit": [3, 6]}, ("blur_limit", 1), "is 6; it must be odd"),
         ("Blur", {"blur_limit": [3, 999]}, ("blur_limit", 1), f"is 999; it must be at most {limits.MEDIAN_KERNEL_PX}"),
         ("RandomCrop", {"height": 5}, (), "RandomCrop needs width: width of the crop in pixels"),
-        ("CropAndPad", {}, (), "give px or percent, one of the two"),
-        ("LongestMaxSize", {"max_size": 5, "max_size_hw": [5, 5]}, (), "give max_size or max_size_hw, one of the two"),
+        ("CropAndPad", {}, (), "give either px or percent"),
+        ("LongestMaxSize", {"max_size": 5, "max_size_hw": [5, 5]}, (), "give either max_size or max_size_hw"),
         ("HEStain", {"preset": "dark"}, (), "preset must be null with the method random_preset"),
         ("Rotat", {}, (), "there is no transform 'Rotat'; did you mean `Rotate`?"),
         ("horizontal_flip", {}, (), "there is no transform 'horizontal_flip'; did you mean `HorizontalFlip`?"),

@@ -1,4 +1,4 @@
-"""What chance chooses over many draws: the frequencies that were asked for, and nothing that correlates."""
+"""Random choices over many draws: the requested frequencies, and no correlations."""
 
 import itertools
 from collections import Counter
@@ -18,7 +18,7 @@ ALPHA = 1e-6
 
 
 def choices(nodes: tuple[Node, ...], num_draws: int = NUM_DRAWS) -> list[Counter[str]]:
-    """Which transforms were applied, and how often, at each of so many addresses."""
+    """Count which transforms were applied at each of so many addresses."""
     transform = compiled(*nodes)
     given = Sample(noise_image(4, 4))
     return [
@@ -51,10 +51,10 @@ TEN = (
 
 
 def assert_uncorrelated(applied: np.ndarray, expected: float) -> None:
-    """Each column is applied as often as it should be, and no two depend on one another.
+    """Check that each column is applied as often as it should be, and that no two depend on one another.
 
     Under independence the phi coefficient of two columns times the square root of the number of draws is standard
-    normal, and the frequency of a column binomial; both are bounded at ALPHA, shared among all that is tested.
+    normal, and the frequency of a column binomial. Both are bounded at ALPHA, shared among all tests.
     """
     num_draws, num_columns = applied.shape
     num_tests = num_columns * (num_columns + 1) // 2

@@ -1,4 +1,4 @@
-"""Colours made faster: the bytes of the original, or its neighbours where the docstring says so."""
+"""Faster colours: the bytes of the original, or neighbouring levels if the docstring says so."""
 
 import functools
 from typing import Any

@@ -230,7 +230,7 @@ def test_image_a_transform_refuses_is_a_refused_record() -> None:
         transform(sample(40, 50), seed=0, draw=0, view=0, key="a/b")
     assert caught.value.key == "a/b"
     assert caught.value.reason is Reason.NOT_RENDERABLE
-    assert caught.value.detail.startswith("RandomCrop on 40 x 50 pixels: it takes 64 x 64")
+    assert caught.value.detail.startswith("RandomCrop on 40 x 50 pixels: it crops 64 x 64")
     assert pickle.loads(pickle.dumps(caught.value)).detail == caught.value.detail  # noqa: S301 - our own bytes
 
 
@@ -270,7 +270,7 @@ def test_missing_target_is_named(given_node: Node, missing: str) -> None:
 
 
 class Failing:
-    """Stands in a pipeline for a transform that meets a fault of the machine."""
+    """Transform that raises an error of the machine."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -332,7 +332,7 @@ def test_border_that_mirrors_boxes_too_often_is_refused() -> None:
             ("transforms", 1, "Sequential", "transforms", 0, "Blur", "p"),
             "is 2; it must be at most 1",
         ),
-        ((Node("Blur", {}, (node("Blur"),)),), ("transforms", 0, "Blur"), "is no container"),
+        ((Node("Blur", {}, (node("Blur"),)),), ("transforms", 0, "Blur"), "is not a container"),
     ],
 )
 def test_pipeline_that_cannot_be_built_is_refused_at_its_place(

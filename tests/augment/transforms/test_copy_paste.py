@@ -1,4 +1,4 @@
-"""CopyPaste against what is drawn: what is pasted hides what lies below, and targets say so."""
+"""CopyPaste against drawings: pasted objects hide what is below, and targets agree."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ def pasted(base: Piece, *donors: Piece, seed: int = 0, **params: Any) -> tuple[P
 
 
 def assert_targets_match(piece: Piece) -> None:
-    """Whatever object is seen has its box, mask and class about its pixels, and no other has any."""
+    """Check that exactly the visible objects have a box, mask and class, around their pixels."""
     sample = piece.sample
     rows = some(sample.box_rows).tolist()
     assert len(set(rows)) == len(rows) == len(piece.visible)

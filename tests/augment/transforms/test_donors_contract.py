@@ -1,4 +1,4 @@
-"""What holds for every transform, for those that join a sample with donors, whatever their parameters."""
+"""Contract of every transform that joins a sample with donors, for any parameters."""
 
 import copy
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def base() -> Sample:
 
 
 def donors() -> Donors:
-    """One larger, one smaller, one without objects, one of a single pixel."""
+    """Make donors: one larger, one smaller, one without objects, one of a single pixel."""
     shapes = ((60, 70, BOXES), (24, 33, BOXES), (20, 20, ()), (1, 1, ((0, 0, 1, 1),)))
     return Donors([drawn(10 * nth, height, width, *boxes).sample for nth, (height, width, boxes) in enumerate(shapes)])
 
@@ -50,7 +50,7 @@ def arrays(sample: Sample) -> dict[str, bytes]:
 
 
 def variants() -> Iterator[Any]:
-    """Each choice and null of each parameter, one at a time."""
+    """Yield each choice and null of each parameter, one at a time."""
     for name in JOINING:
         for key, inner in CATALOGUE[name].schema["properties"].items():
             options = [option["const"] for option in inner.get("oneOf", ())]

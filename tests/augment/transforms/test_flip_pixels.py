@@ -1,4 +1,4 @@
-"""Mirrors and quarter turns: the bytes of the original, whatever the image's size, channels, type and strides."""
+"""Mirrors and quarter turns: the bytes of the original, for any size, channels, type and strides."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ DTYPES = (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, np.float
 
 @st.composite
 def arrays(draw: st.DrawFn) -> np.ndarray:
-    """Images and masks as the engine has them, and as it might: any channels, any strides."""
+    """Return images and masks as the engine has them, and others: any channels, any strides."""
     height, width = draw(st.integers(1, 70)), draw(st.integers(1, 70))
     channels = draw(st.sampled_from((None, 1, 2, 3, 3, 3, 4, 5)))
     steps = draw(st.tuples(*[st.sampled_from((1, 1, 2, -1))] * 2))
@@ -65,7 +65,7 @@ def test_mirror_of_an_image_of_several_strips_has_no_seams(width: int) -> None:
     "out", [np.empty((4, 6, 3), np.uint8), np.empty((5, 6, 3), np.int8), np.empty((5, 6), np.uint8)]
 )
 def test_mirror_refuses_an_array_that_does_not_fit(out: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"it must be as the image, uint8 \(5, 6, 3\)"):
+    with pytest.raises(ValueError, match=r"it must be like the image, uint8 \(5, 6, 3\)"):
         mirrored(noise_image(5, 6), out)
 
 

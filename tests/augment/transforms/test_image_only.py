@@ -1,4 +1,4 @@
-"""Images without targets take a shorter way: the bytes, the chance and the provenance of Albumentations' own."""
+"""Images without targets take a shortcut: the bytes, the chance and the provenance of Albumentations' own."""
 
 import json
 from typing import Any
@@ -47,7 +47,7 @@ def document(transforms: list[Any]) -> str:
 
 @pytest.mark.parametrize("transforms", PIPELINES, ids=lambda found: "-".join(next(iter(each)) for each in found))
 def test_an_image_with_a_mask_and_one_without_are_the_same_image(transforms: list[Any]) -> None:
-    """With a mask the whole call of Albumentations runs, without one only what decides pixels."""
+    """With a mask the whole call of Albumentations runs, without one only what affects pixels."""
     compiled = Compiled(Pipeline.parse(document(transforms)).spec)
     image = noise_image(40, 40)
     samples = Sample(image), Sample(image, mask=np.zeros((40, 40), np.uint8))
@@ -74,7 +74,7 @@ def test_the_image_that_is_given_may_be_read_only_and_is_never_handed_out(transf
 @pytest.mark.parametrize("name", [name for name, info in catalogue().items() if info.reads_only])
 @pytest.mark.parametrize("size", [(16, 16), (40, 23), (16, 40)])
 def test_readers_do_not_write_into_what_they_are_given(name: str, size: tuple[int, int]) -> None:
-    """A read-only array, on which writing raises: what they are given when a pipeline begins with them."""
+    """Return a read-only array, as transforms at the start of a pipeline get it; writing raises."""
     pipeline = Pipeline.parse(document([{name: {**required(name), **_SIZES.get(name, {}), "p": 1.0}}]))
     if sizes.misfit(pipeline.spec, *size) is not None:
         return  # an image that is too small is refused before anything could be written

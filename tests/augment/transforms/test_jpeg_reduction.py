@@ -1,4 +1,4 @@
-"""The rule of N/8: never too small for any crop, never larger than it must be, and it changes no sample's size."""
+"""The rule of N/8: large enough for any crop, not larger than needed, and a sample's size does not change."""
 
 import math
 from typing import Any
@@ -101,7 +101,7 @@ def test_resize_never_enlarges_a_reduced_image(height: int, width: int, out_heig
 @settings(deadline=None)
 @example("SmallestMaxSize", 1999, 2003, [250])
 def test_max_sizes_do_not_depend_on_the_reduction(name: str, height: int, width: int, sizes: list[int]) -> None:
-    """Whatever is drawn: the size is that of the full image, and no side is enlarged."""
+    """For any draw the size is that of the full image, and no side is enlarged."""
     spec = spec_of({name: {"max_size": sizes}})
     params = spec.transforms[0].params
     n = eighths(spec, height, width)
@@ -116,7 +116,7 @@ def test_max_sizes_do_not_depend_on_the_reduction(name: str, height: int, width:
 
 
 class OneDraw:
-    """Stands where a transform's ``random.Random`` does and always draws the same place of each range."""
+    """Replacement for a transform's ``random.Random`` that always draws the same place of each range."""
 
     def __init__(self, area: float, ratio: float) -> None:
         self._places = (area, ratio)
@@ -131,7 +131,7 @@ class OneDraw:
 
 
 def crops(params: Any, height: int, width: int, places: list[tuple[float, float]]) -> list[tuple[int, int]]:
-    """Height and width of what Albumentations takes for each draw, or of its middle where a draw does not fit."""
+    """Return height and width of Albumentations' crop for each draw, or of its middle if a draw does not fit."""
     transform = A.RandomResizedCrop(size=(1, 1), scale=tuple(params["scale"]), ratio=tuple(params["ratio"]))
     found = []
     for area, ratio in places:
@@ -143,7 +143,7 @@ def crops(params: Any, height: int, width: int, places: list[tuple[float, float]
 
 
 def extreme_crops(params: Any, height: int, width: int) -> list[tuple[int, int]]:
-    """Crops of the least area at both ends of the ratios, and at the ratios beyond which a draw no longer fits."""
+    """Yield crops of the least area at both ends of the ratios, and at the ratios beyond which a draw does not fit."""
     low, high = (math.log(ratio) for ratio in params["ratio"])
     area = params["scale"][0] * height * width
     places = [0.0, 0.5, 1.0]
@@ -198,7 +198,7 @@ def test_no_crop_is_enlarged_and_no_smaller_reduction_would_do(params: Any, heig
 
 
 def is_clear(params: Any, height: int, width: int) -> bool:
-    """Whether no side of the least area vanishes, or lies where rounding may go either way."""
+    """Return True if no side of the least area vanishes, or could be rounded either way."""
     area = params["scale"][0] * height * width
     sides = [area / (height + 0.5), area / (width + 0.5)]
     sides += [math.sqrt(area * ratio) for ratio in params["ratio"]] + [

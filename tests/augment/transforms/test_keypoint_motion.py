@@ -1,4 +1,4 @@
-"""What annotations carry along, and is never looked at, stays only where it is true of the augmented image."""
+"""Unused annotations are kept only if they are still true of the augmented image."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""That nothing a pipeline may say exhausts a machine."""
+"""No pipeline can exhaust a machine."""
 
 import json
 import resource
@@ -42,7 +42,7 @@ BESIDE: Mapping[str, Mapping[str, Any]] = {
 
 
 def extreme(inner: Mapping[str, Any], *, largest: bool) -> Any:
-    """The largest (or smallest) value that this schema allows; of alternatives, the first."""
+    """Return the largest (or smallest) value that this schema allows; of alternatives, the first."""
     if "anyOf" in inner:
         return extreme(inner["anyOf"][0], largest=largest)
     if "oneOf" in inner:
@@ -63,7 +63,7 @@ def extreme(inner: Mapping[str, Any], *, largest: bool) -> Any:
 
 
 def alternatives(inner: Mapping[str, Any]) -> Iterator[Any]:
-    """Every extreme of a parameter: of each branch, each choice."""
+    """Yield every extreme of a parameter: of each branch, each choice."""
     if "anyOf" in inner:
         for branch in inner["anyOf"]:
             yield from alternatives(branch)
@@ -74,7 +74,7 @@ def alternatives(inner: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def cases(name: str) -> Iterator[dict[str, Any]]:
-    """All parameters at their maximum, all at their minimum, and each other extreme of one beside the rest of those."""
+    """Yield all parameters at their maximum, all at their minimum, and each other extreme of one with those."""
     properties = catalogue()[name].schema["properties"]
     for largest in (True, False):
         base = {key: extreme(inner, largest=largest) for key, inner in properties.items()} | {"p": 1}
@@ -88,7 +88,7 @@ def cases(name: str) -> Iterator[dict[str, Any]]:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Render every case of a transform in this process: how many, the slowest, and the memory it took at its peak."""
+    """Render every case of a transform in this process; return their number, the slowest, and the peak memory."""
     given = sample(SIDE_PX, SIDE_PX)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rendered, slowest = 0, 0.0
@@ -115,7 +115,7 @@ def measure(name: str) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", LEAVES)
 def test_largest_parameters_cost_seconds_and_less_than_a_gigabyte(name: str) -> None:
-    """In a process of its own, whose peak of memory is its own."""
+    """Run in a new process, to measure its peak memory alone."""
     command = [sys.executable, "-m", "tests.augment.transforms.test_limits", name]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900).stdout
     measured = json.loads(output)

@@ -1,4 +1,4 @@
-"""Mosaic against what is drawn: objects have colours of their own, and pixels say where each is."""
+"""Mosaic against drawings: objects have different colours, and pixels show where each is."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ BOXES = ((6, 4, 26, 20), (30, 10, 52, 40), (4, 28, 24, 46))
 
 
 def patterns(count: int, height: int = 50, width: int = 60, *, step: int = 0) -> list[Piece]:
-    """Images of three objects each; with ``step`` each is so many pixels larger than the one before."""
+    """Make images of three objects each; with ``step`` each is so many pixels larger than the one before."""
     return [drawn(3 * nth, height + nth * step, width + nth * step, *BOXES) for nth in range(count)]
 
 
@@ -32,7 +32,7 @@ def joined(pieces: list[Piece], seed: int = 0, **params: Any) -> tuple[Piece, di
 
 
 def assert_targets_match(piece: Piece, said: dict[str, Any]) -> int:
-    """Every target lies where its object is seen; how many objects are."""
+    """Check that every target is where its object is visible, and return the number of objects."""
     sample = piece.sample
     seen = set(np.unique(some(sample.mask)).tolist()) - {0}
     rows = some(sample.box_rows).tolist()

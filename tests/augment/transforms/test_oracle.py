@@ -53,7 +53,7 @@ NUM_DRAWS = pytest.mark.parametrize("num_draws", [6, pytest.param(40, marks=pyte
 
 
 def sample_of(height: int, width: int, seed: int) -> Sample:
-    """Two boxes and five keypoints with angles and scales, none of them at whole pixels."""
+    """Make two boxes and five keypoints with angles and scales, none of them at whole pixels."""
     rng = np.random.default_rng(seed)
     low, high = np.array([0.2 * width, 0.2 * height]), np.array([0.8 * width, 0.8 * height])
     corners = np.sort(rng.uniform(low, high, (2, 2, 2)), axis=1)
@@ -82,7 +82,7 @@ def cases(name: str, num_draws: int) -> Iterator[tuple[Sample, dict[str, Any]]]:
 
 
 def only_moves(name: str, seed: int, draw: int) -> bool:
-    """Whether a policy moves pixels there and leaves colours alone, so that a drawing can be found again."""
+    """Return True if a policy moves pixels and keeps colours, so that a drawing can be found again."""
     small, policy = Sample(noise_image(2, 2)), compiled(node(name, **params(name)))
     (applied,) = policy(small, seed=seed, draw=draw, view=0, key=name).applied
     names = {operation for operation, _ in operations_of(applied)} - {"Identity"}
@@ -222,7 +222,7 @@ BORDERS += [(name, border_mode) for name in REPEATING for border_mode in (2, 3, 
 
 
 def boxed(height: int, width: int, seed: int) -> Sample:
-    """Three boxes at whole pixels, the first of which touches the frame, and the mask of their insides."""
+    """Make three boxes at whole pixels, the first of which touches the frame, and the mask of their insides."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((height, width), np.uint8)
     boxes = []
@@ -241,7 +241,7 @@ def boxed(height: int, width: int, seed: int) -> Sample:
 @pytest.mark.parametrize(("name", "border_mode"), BORDERS)
 @NUM_DRAWS
 def test_boxes_hold_every_pixel_drawn_in_them(name: str, border_mode: int, num_draws: int) -> None:
-    """Those cut at the frame too, and those that a border repeats."""
+    """Includes boxes cut at the frame, and those that a border repeats."""
     more = {"height": 140, "width": 150, "pad_if_needed": True} if border_mode and name == "RandomCrop" else {}
     more |= {"padding": 150} if name == "Pad" else {}  # more than once round
     more |= {"fit_output": True} if border_mode and name == "Perspective" else {}

@@ -1,4 +1,4 @@
-"""Names that a pipeline may not have, and the ones that they lead to."""
+"""Names that a pipeline may not have, and the names that are suggested instead."""
 
 import pytest
 

@@ -49,7 +49,7 @@ def test_crop_lies_inside_and_comes_back_in_the_size_the_image_had(
 
 
 def nearest(size: int, part: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each pixel of ``size``, the one of ``part`` whose middle is nearest, and whether two are equally near."""
+    """Return for each pixel of ``size`` the nearest one of ``part``, and True if two are equally near."""
     numerator = (2 * np.arange(size) + 1) * part
     return numerator // (2 * size), (numerator % (2 * size) == 0)
 
@@ -100,7 +100,7 @@ def test_crop_of_everything_changes_nothing() -> None:
 
 
 def test_crop_keeps_a_keypoint_in_the_middle_of_its_pixel() -> None:
-    """A ramp whose value is its x: after bilinear resampling the value at a keypoint still says where it came from."""
+    """Make a ramp whose value is its x: after bilinear resampling the value at a keypoint is its original x."""
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (80, 200, 3))
     for draw in range(20):
         before = Sample(ramp.copy(), keypoints=np.array([[100, 40]], np.float32))

@@ -1,9 +1,9 @@
 """A box that stays holds a pixel of its object: objects are drawn, moved with their boxes, and looked for again.
 
-An object is an ellipse of which nothing but the box is given, or a polygon that touches all four sides of its box and
-is given as an instance mask too. It travels as the mask, which no box is computed from. A border that repeats the image
-repeats objects and boxes: there a box may hold any image of its object, and that of the object itself is judged with a
-constant border.
+An object is an ellipse of which only the box is given, or a polygon that touches all four sides of its box and is given
+as an instance mask too. It is moved as the class mask, from which no box is computed. A border that repeats the image
+repeats objects and boxes: there a box may hold any image of its object. The object itself is tested with a constant
+border.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ CHAINS: dict[str, tuple[Node, ...]] = {
 
 
 class Judged(NamedTuple):
-    """How many boxes were kept, and how many of them hold no pixel of their object; how many objects lost their box."""
+    """Count the boxes that were kept, those of them without a pixel of their object, and objects without a box."""
 
     boxes: int
     phantoms: int
@@ -91,7 +91,7 @@ class Judged(NamedTuple):
 
 
 def drawn(seed: int, kind: str, first: int = 1) -> Sample:
-    """Objects whose boxes are tight; the mask is numbered from ``first``, and so are the labels of the boxes."""
+    """Make objects with tight boxes; the mask is numbered from ``first``, and so are the labels of the boxes."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     boxes, labels = [], []
@@ -121,7 +121,7 @@ def _ellipse(height: int, width: int) -> np.ndarray:
 
 
 def _polygon(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Convex, with four to eight corners, one on each side."""
+    """Make a convex polygon with four to eight corners, one on each side."""
     far = [height - 1, width - 1]
     sides = [[0, rng.random()], [1, rng.random()], [rng.random(), 0], [rng.random(), 1]]
     points = np.array([*sides, *rng.random((rng.integers(0, 5), 2))]) * far
@@ -170,7 +170,7 @@ KEYPOINT_CHAINS = {name: nodes for name, nodes in CHAINS.items() if len(nodes) >
 @pytest.mark.parametrize("chain", KEYPOINT_CHAINS)
 @pytest.mark.parametrize("outside", ["mark", "drop"])
 def test_keypoints_that_are_left_lie_on_their_own_pixels(chain: str, outside: Literal["mark", "drop"]) -> None:
-    """One that a step pushes out of the frame is gone, though the next brings its place back."""
+    """A box that a step pushes out of the frame is gone, even if the next step brings its place back."""
     spec = PipelineSpec(KEYPOINT_CHAINS[chain], keypoints=KeypointRules(outside=outside))
     transform = Compiled(spec, donors=Loose([spots(99, first=200)]))
     left = lost = 0
@@ -187,7 +187,7 @@ def test_keypoints_that_are_left_lie_on_their_own_pixels(chain: str, outside: Li
 
 
 def spots(seed: int, first: int = 1) -> Sample:
-    """Twelve keypoints, each in the middle of a square of its own number in the mask."""
+    """Make twelve keypoints, each in the middle of a square with its number in the mask."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     points = []

@@ -1,4 +1,4 @@
-"""Policies draw what their papers say: which operations, how often, how strong."""
+"""Draws of policies as in their papers: operations, frequencies and strengths."""
 
 import math
 from collections import Counter, defaultdict
@@ -26,7 +26,7 @@ ENHANCEMENTS = {"Brightness", "Color", "Contrast", "Sharpness"}
 
 
 def drawn(name: str, num_draws: int, **params: Any) -> list[Mapping[str, Any]]:
-    """What a policy draws at so many addresses, for an image of ``SHAPE``."""
+    """Return a policy's draws at so many addresses, for an image of ``SHAPE``."""
     transform = compiled(node(name, **params))
     given = Sample(np.zeros((*SHAPE, 3), np.uint8))
     return [transform(given, seed=0, draw=i, view=0, key="k").applied[0].params for i in range(num_draws)]
@@ -37,7 +37,7 @@ def steps(name: str, num_draws: int, **params: Any) -> list[tuple[str, float | N
 
 
 def assert_share(count: int, total: int, share: float) -> None:
-    """Within four and a half standard deviations: one test in a hundred thousand would fail by chance."""
+    """Check to four and a half standard deviations: one test in a hundred thousand would fail by chance."""
     assert abs(count - total * share) <= 4.5 * math.sqrt(total * share * (1 - share)) + 1e-9, (count, total, share)
 
 
@@ -139,7 +139,7 @@ def test_auto_augment_applies_each_operation_as_often_as_its_table_says(policy: 
 
 
 def test_auto_augment_tables_are_the_papers() -> None:
-    """First and last line of each, by eye from tables 7 to 9."""
+    """First and last line of each, read by eye from tables 7 to 9."""
     assert SUB_POLICIES["cifar10"][0] == (("Invert", 0.1, 0), ("Contrast", 0.2, 6))
     assert SUB_POLICIES["cifar10"][-1] == (("TranslateY", 0.7, 9), ("AutoContrast", 0.9, 0))
     assert SUB_POLICIES["svhn"][0] == (("ShearX", 0.9, 4), ("Invert", 0.2, 0))

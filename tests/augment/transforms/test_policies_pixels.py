@@ -1,6 +1,6 @@
-"""What the operations of policies do to pixels, beside Pillow, whose ImageOps and ImageEnhance the papers used.
+"""Pixels of the operations of policies, compared with Pillow, whose ImageOps and ImageEnhance the papers used.
 
-docs/policies.md has the comparison with torchvision, which is no dependency here.
+docs/policies.md has the comparison with torchvision, which is not a dependency here.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def patterns() -> list[np.ndarray]:
 
 
 def furthest(step: tuple[str, float | None], made: Made) -> int:
-    """By how many levels a step misses what Pillow makes, at worst."""
+    """Return the largest difference of a step to Pillow, in levels."""
     return max(
         int(np.abs(applied(one, [step], 0, 0).astype(int) - np.array(made(Image.fromarray(one)))).max())
         for one in patterns()

@@ -1,6 +1,6 @@
-"""Boxes through several steps: what a step pushes out is gone, and a box does not grow with each turn.
+"""Boxes through several steps: a part pushed out is gone, and a box does not grow with each rotation.
 
-That boxes, masks and keypoints go where the pixels go is tested with all transforms, in test_oracle.py.
+test_oracle.py tests for all transforms that boxes, masks and keypoints follow the pixels.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(sorted(GEOMETRIC)), st.integers(-30, 
 
 
 def through(*steps: tuple[str, float]) -> np.ndarray:
-    """The box and the share of it that is left, (0 or 1, 5)."""
+    """Return the box and its visible share, (0 or 1, 5)."""
     size = np.array(SHAPE[::-1])
     rows = with_shapes(np.ones((1, SHAPES)), shapes_of(BOX) / size)
     moved = boxes_through(rows, [WarpStep(matrix, SHAPE) for matrix in matrices(steps, SHAPE)], shape=SHAPE)
@@ -54,7 +54,7 @@ def test_box_does_not_grow_with_each_turn() -> None:
 @settings(max_examples=60, database=None, derandomize=True)
 @given(STEPS)
 def test_boxes_hold_the_pixels_that_are_left_and_no_more(steps: list[tuple[str, int]]) -> None:
-    """A filled rectangle, resampled step by step, is what the box is about."""
+    """Compares the box with a filled rectangle that is resampled step by step."""
     drawn = [(name, value / 60 if name.startswith("Shear") else float(value)) for name, value in steps]
     mask = np.zeros(SHAPE, np.uint8)
     mask[20:40, 10:30] = 1
@@ -74,7 +74,7 @@ def test_boxes_hold_the_pixels_that_are_left_and_no_more(steps: list[tuple[str, 
 
 
 def test_visibility_counts_what_is_left_after_all_steps() -> None:
-    """The rule of the pipeline judges boxes by what a policy left of them."""
+    """The pipeline's rule for boxes uses the share that a policy left of them."""
     draws = {}
     for visibility in (0.0, 0.9):
         rules = BoxRules(0, 0, 0, visibility)

@@ -1,4 +1,4 @@
-"""Pixels are computed again from the original, the pipeline and what provenance says was drawn: no chance is asked."""
+"""Pixels are recomputed from the original, the pipeline and the recorded draws, without a random generator."""
 
 import json
 import warnings
@@ -51,14 +51,14 @@ RECOMPUTED = tuple(name for name in LEAVES if name not in DIGESTED)
 
 
 def is_whole(value: object) -> bool:
-    """True unless a part of what was said is told as a digest."""
+    """Return True unless a recorded parameter is a digest."""
     if isinstance(value, dict):
         return "digest" not in value and all(map(is_whole, value.values()))
     return not isinstance(value, list) or all(map(is_whole, value))
 
 
 def told(name: str, draw: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """The original, the result, and what was said after a way through JSON."""
+    """Return the original, the result, and the recorded draws after a round trip through JSON."""
     given = movable(name, sample(seed=draw))
     made = compiled(node(name, **STRONGER.get(name, {})))(given, seed=3, draw=draw, view=0, key="k")
     (applied,) = made.applied
@@ -66,7 +66,7 @@ def told(name: str, draw: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
 
 
 class NoChance:
-    """A generator that nobody may ask."""
+    """Generator that fails if it is used."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} was said again")
@@ -88,7 +88,7 @@ def recomputed(name: str, image: np.ndarray, said: dict[str, Any]) -> np.ndarray
 
 
 def restored(value: object) -> Any:
-    """The array that a list of numbers was; no holes are (0, 4)."""
+    """Convert a list of numbers back to an array; no holes are (0, 4)."""
     if not isinstance(value, list):
         return value
     if not value:
@@ -142,7 +142,7 @@ def _part(image: np.ndarray, crop_coords: Sequence[int]) -> np.ndarray:
 
 
 def _perspective(image: np.ndarray, said: dict[str, Any]) -> np.ndarray:
-    """Its matrix leads into a frame of ``max_height`` and ``max_width``, which is resized to the image's size."""
+    """Recompute a perspective: its matrix leads to ``max_height`` and ``max_width``, resized to the image's size."""
     height, width = image.shape[:2]
     resize = np.diag([width / said["max_width"], height / said["max_height"], 1.0])
     return _warped(image, resize @ np.array(said["matrix"]), (height, width))
@@ -176,7 +176,7 @@ def test_pixels_follow_from_the_formula_and_the_numbers_alone(name: str) -> None
 
 
 def test_affine_says_what_makes_its_matrix() -> None:
-    """Its factors and shears make the matrix's area, and all four are within what was asked for."""
+    """The factors and shears give the matrix's area, and all four are in their ranges."""
     _, _, said = told("Affine", 0)
     assert set(said) == {"rotate", "scale", "shear", "translate", "matrix", "output_shape"}
     shear, angle = (np.radians(said["shear"]["x"]), np.radians(said["shear"]["y"])), np.radians(said["rotate"])

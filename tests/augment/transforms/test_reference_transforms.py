@@ -1,4 +1,4 @@
-"""Transforms that take images of another dataset: what they make of them, against formulas that are not theirs."""
+"""Transforms that take images of another dataset, compared with independent formulas."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def adapted(name: str, image: np.ndarray, reference: np.ndarray, **params: Any) 
 
 
 def photograph(height: int, width: int) -> np.ndarray:
-    """A part of an image of a cat; its values are far from 0 and 255."""
+    """Return a part of an image of a cat; its values are far from 0 and 255."""
     cat: np.ndarray = data.cat()  # type: ignore[no-untyped-call]  # scikit-image ships no types
     return (64 + cat[60 : 60 + height, 90 : 90 + width] // 4).astype(np.uint8)
 
@@ -42,7 +42,7 @@ def style(height: int, width: int) -> np.ndarray:
 
 
 def papers_fda(image: np.ndarray, reference: np.ndarray, beta: float) -> np.ndarray:
-    """What the code of Yang and Soatto does, in its words: a centred square of amplitudes is the reference's."""
+    """Compute FDA as in the code of Yang and Soatto: a centred square of amplitudes is the reference's."""
     out = np.empty(image.shape)
     height, width = image.shape[:2]
     most, y, x = int(min(height, width) * beta), height // 2, width // 2
@@ -140,7 +140,7 @@ def test_template_shows_through_by_what_is_left_of_the_weight() -> None:
 
 
 def disc(colour: tuple[int, int, int]) -> Sample:
-    """A disc of one colour on white, 20 pixels across, with its mask as class 7."""
+    """Draw a disc of one colour on white, 20 pixels across, with its mask as class 7."""
     y, x = np.mgrid[:30, :40]
     inside = (x - 19.5) ** 2 + (y - 14.5) ** 2 < 100
     image = np.where(inside[..., np.newaxis], np.array(colour, np.uint8), np.uint8(255))
@@ -242,7 +242,7 @@ def test_references_are_drawn_by_the_address_and_named_in_provenance(name: str) 
 
 
 class Broken(Loose):
-    """Some of its records cannot be read."""
+    """Source in which some records cannot be read."""
 
     def __init__(self, broken: dict[int, RecordError]) -> None:
         super().__init__([noise_image(20, 20, seed) for seed in range(12)])
@@ -280,9 +280,9 @@ def test_pipeline_without_its_references_is_refused_at_every_place_with_a_remedy
         check_references(spec, {"styles"})
     first, second = caught.value.problems
     assert first.loc == ("transforms", 1, "TemplateTransform", "references")
-    assert first.msg.startswith("`TemplateTransform` takes images of the dataset `others`, which is not there; say ")
+    assert first.msg.startswith("`TemplateTransform` takes images of the dataset `others`, which is missing; give it ")
     assert "--references others=FOLDER" in first.msg
-    assert second.msg.endswith("`styels`, which is not there; did you mean `styles`?")
+    assert second.msg.endswith("`styels`, which is missing; did you mean `styles`?")
     with pytest.raises(PipelineError):
         Compiled(spec, references={"others": Loose(others())})
     check_references(spec, {"others", "styels"})

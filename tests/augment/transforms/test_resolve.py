@@ -1,4 +1,4 @@
-"""From a document to a resolved pipeline: what is refused, where, and with which words."""
+"""Resolution of documents to pipelines: refusals, their locations and their messages."""
 
 import contextlib
 from typing import Any
@@ -139,7 +139,7 @@ def test_work_that_multiplies_is_limited() -> None:
     some = {"SomeOf": {"n": 64, "replace": True, "transforms": ["NoOp"]}}
     assert len(resolve([some] * 4).transforms) == 4
     nested_some = {"SomeOf": {"n": 5, "replace": True, "transforms": [some]}}
-    assert "one sample may meet 320 transforms, the limit is 256 (MAX_APPLICATIONS)" in problems([nested_some])[0].msg
+    assert "one sample may pass 320 transforms, the limit is 256 (MAX_APPLICATIONS)" in problems([nested_some])[0].msg
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_messages_stay_on_one_line_and_short() -> None:
 
 def test_a_seed_is_dropped_and_said() -> None:
     spec = resolve(parse("transforms: []\nseed: 7\n"))
-    assert spec.notices == ("line 2: `seed` is dropped: a seed belongs to the call, a pipeline carries none",)
+    assert spec.notices == ("line 2: `seed` is dropped: a seed belongs to the call, not to a pipeline",)
 
 
 @pytest.mark.parametrize(("name", "argument"), sorted(albumentations_files.OF_ONE))

@@ -1,4 +1,4 @@
-"""What a pipeline does to sizes, against what really comes out of it."""
+"""Computed output sizes of pipelines, compared with rendered ones."""
 
 import time
 from typing import Any
@@ -28,7 +28,7 @@ def spec_of(source: Any) -> PipelineSpec:
 
 
 def rendered_sizes(spec: PipelineSpec, height: int, width: int, num_draws: int) -> set[tuple[int, int]]:
-    """The sizes that really come out; draws that a transform refuses are left out."""
+    """Return the rendered sizes, without draws that a transform refuses."""
     compiled = Compiled(spec, provenance=False)
     one = sample(height, width)
     for step in spec.nodes():
@@ -46,7 +46,7 @@ def rendered_sizes(spec: PipelineSpec, height: int, width: int, num_draws: int) 
 
 @pytest.mark.parametrize("name", LEAVES)
 def test_every_transform_does_what_is_said_of_it(name: str) -> None:
-    """Transforms without a rule for their size keep it; one whose rule is forgotten fails here."""
+    """A transform without a rule for its size keeps the size; one whose rule is missing fails here."""
     spec = spec_of([{name: {"p": 1.0, **NEEDED.get(name, {})}}])
     allowed = list(sizes.after(name, spec.transforms[0].params, point(40, 50)))
     found = rendered_sizes(spec, 40, 50, 12)
@@ -68,7 +68,7 @@ BOUNDED = {  # so that a test renders no poster
 
 
 def modest(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same schema with pixels and factors that a test can pay for."""
+    """Return the same schema with pixels and factors that are cheap enough for a test."""
     changed: dict[str, Any] = {}
     for key, value in schema.items():
         if key in {"maximum", "minimum"} and isinstance(value, int | float) and abs(value) > BOUNDED["OUTPUT_SIDE_PX"]:
@@ -119,7 +119,7 @@ def test_affine_that_balances_its_scale_draws_up_to_one() -> None:
 
 
 def extent_is_exact(name: str) -> bool:
-    """Whether a refusal means that no draw at all can pass."""
+    """Return True if a refusal means that no draw can pass."""
     return name not in {"Perspective", "RandomScale", "RandomSizedCrop"}
 
 
@@ -281,7 +281,7 @@ def test_what_fits_never_fails(tree: Any, height: int, width: int) -> None:
 @given(trees(), st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=6))
 @settings(max_examples=120, deadline=None)
 def test_misfits_of_many_are_those_of_each(tree: Any, given: list[tuple[int, int]]) -> None:
-    """They are followed as one range where that is enough, which must not hide one of them."""
+    """Sizes are followed as one range if that is enough, which must not hide one of them."""
     try:
         spec = spec_of(tree)
     except PipelineError:
@@ -316,7 +316,7 @@ def test_what_does_not_fit_is_refused_in_every_draw_and_in_our_words(tree: Any, 
             [
                 "transforms.1.RandomCrop: `RandomCrop` cannot take an image of 30 x 50",
                 "64 x 64 pixels (height x width) from an image of 30 x 50",
-                "set `pad_if_needed: true`, put `SmallestMaxSize` before it, or take less",
+                "set `pad_if_needed: true`, put `SmallestMaxSize` before it, or crop less",
             ],
         ),
         ("[OneOf: {transforms: [Crop: {x_max: 51, y_max: 20}]}]", ["transforms.0.OneOf.transforms.0.Crop"]),
@@ -324,7 +324,7 @@ def test_what_does_not_fit_is_refused_in_every_draw_and_in_our_words(tree: Any, 
             "[RandomScale: {scale_limit: [-0.5, 0]}, CenterCrop: {height: 20, width: 20}]",
             ["an image of 15-30 x 25-50"],
         ),
-        ("[CropNonEmptyMaskIfExists: {height: 31, width: 5}]", ["put `SmallestMaxSize` before it, or take less"]),
+        ("[CropNonEmptyMaskIfExists: {height: 31, width: 5}]", ["put `SmallestMaxSize` before it, or crop less"]),
         ("[RandomRotate90, CenterCrop: {height: 25, width: 45}]", ["CenterCrop"]),
         ("[RandomScale: {scale_limit: [-0.99, 0]}]", ["leaves nothing of an image of 30 x 50"]),
         (
@@ -342,7 +342,7 @@ def test_what_the_smallest_image_cannot_pass_is_refused(text: str, messages: lis
 
 
 def test_the_image_is_named() -> None:
-    with pytest.raises(PipelineError, match=r"cannot take `cats/7` \(30 x 50\): it takes 64 x 64"):
+    with pytest.raises(PipelineError, match=r"cannot take `cats/7` \(30 x 50\): it crops 64 x 64"):
         sizes.check_fits(spec_of("[CenterCrop: {height: 64, width: 64}]"), 30, 50, key="cats/7")
 
 
@@ -385,7 +385,7 @@ def test_many_sizes_are_followed_as_one_range() -> None:
 
 
 def test_containers_that_multiply_sizes_are_followed_at_once() -> None:
-    """Followed without remembering, this one took 19 seconds (measured)."""
+    """Without a cache, this pipeline took 19 seconds (measured)."""
     each = {"max_size": list(range(100, 164))}
     order = {
         "RandomOrder": {"n": 64, "replace": True, "transforms": [{"SmallestMaxSize": each}, {"LongestMaxSize": each}]}
@@ -405,7 +405,7 @@ def test_location_is_that_of_the_canonical_document() -> None:
 @given(trees(), st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=4))
 @settings(max_examples=120, deadline=None)
 def test_a_dataset_is_judged_as_its_images_are(tree: Any, given: list[tuple[int, int]]) -> None:
-    """The least sides alone are enough for most pipelines, which must not hide an image either."""
+    """The least sides are enough for most pipelines, which must not hide an image either."""
     try:
         spec = spec_of(tree)
     except PipelineError:
@@ -420,7 +420,7 @@ def test_a_dataset_is_judged_as_its_images_are(tree: Any, given: list[tuple[int,
 
 
 class Sized:
-    """What a declaration asks of a dataset."""
+    """Sizes and targets of a dataset, as a declaration reads them."""
 
     targets: frozenset[str] = frozenset()
 

@@ -1,4 +1,4 @@
-"""Images of a few pixels: every transform renders them, or refuses them in our own words, at any parameters."""
+"""Images of a few pixels: every transform renders them, or refuses them with our message, at any parameters."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ def properties(name: str) -> dict[str, Any]:
 
 
 def extreme(schema: Mapping[str, Any], *, high: bool) -> Any:
-    """The least or the largest value that a schema allows."""
+    """Return the least or the largest value that a schema allows."""
     if "anyOf" in schema:
         return extreme(schema["anyOf"][-1 if high else 0], high=high)
     if "oneOf" in schema:
@@ -53,7 +53,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {"Affine": {"scale": 2.0}}
 
 
 def ends(name: str) -> Iterator[dict[str, Any]]:
-    """The defaults, all parameters at their least, and at their largest with sides that a test can pay for."""
+    """Yield the defaults, all parameters at their least, and at their largest with sides cheap enough for a test."""
     yield {}
     for high in (False, True):
         found = {key: extreme(modest(schema), high=high) for key, schema in properties(name).items()}

@@ -1,4 +1,4 @@
-"""All that is said of an image comes through a pipeline: rows, masks of objects, sides, rules, counts."""
+"""All annotations of an image pass a pipeline: rows, masks of objects, sides, rules, counts."""
 
 import re
 from dataclasses import replace
@@ -26,7 +26,7 @@ def run(text: str, given: Sample, **address: Any) -> TransformedSample:
 
 
 def full(height: int = 40, width: int = 50) -> Sample:
-    """Two objects with masks, one of them without a single pixel; five keypoints, one of them not annotated."""
+    """Make two objects with masks, one without a pixel, and five keypoints, one of them not annotated."""
     masks = np.zeros((3, height, width), np.uint8)
     masks[0, 5:15, 4:12] = 1
     masks[2, 20:30, 20:45] = 1
@@ -322,7 +322,7 @@ def sided(form: str, first: str, second: str, side: str) -> str:
 @given(st.lists(st.tuples(SIDED, WORDS, WORDS), min_size=1, max_size=6, unique_by=lambda each: (each[1], each[2])))
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)
 def test_sides_are_partners_however_a_name_is_written(given_names: list[tuple[str, str, str]]) -> None:
-    """Both ways, and never for the l and r of a word, though two words may differ by nothing else."""
+    """Both ways, but never for the l and r of a word, even if two words differ only in them."""
     both = [(sided(*each, "left"), sided(*each, "right")) for each in given_names]
     plain = [word for _, word, _ in given_names] + [word.replace("l", "r") for _, word, _ in given_names]
     sides = [name for pair in both for name in pair]

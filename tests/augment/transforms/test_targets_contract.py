@@ -90,7 +90,7 @@ EXACT_NAMES = frozenset(
 
 
 def blobs() -> Sample:
-    """Six rectangles, each drawn in its own colour and class, with a box about it and a keypoint in its middle."""
+    """Draw six rectangles, each in a different colour and class, with a box and a keypoint in its middle."""
     mask = np.zeros((HEIGHT, WIDTH), np.int64)
     boxes, keypoints = [], []
     for index, (y, x) in enumerate(itertools.product((15, 70), (15, 65, 115)), start=1):
@@ -108,7 +108,7 @@ def blobs() -> Sample:
 
 
 def oracle_params(name: str, **more: Any) -> dict[str, Any]:
-    """Nearest neighbour for the image too, and borders of class 0's colour, so that pixels name their class."""
+    """Use nearest neighbour for the image too, and borders of class 0's colour, so that pixels name their class."""
     known = CATALOGUE[name].schema["properties"]
     fill = 0 if name == "CropAndPad" else [0, 0, 255]
     wanted = {"interpolation": 0, "mask_interpolation": 0, "fill": fill, **STRONGER.get(name, {}), **more}
@@ -116,7 +116,7 @@ def oracle_params(name: str, **more: Any) -> dict[str, Any]:
 
 
 def whole_blobs(mask: np.ndarray) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
-    """The box and the middle of each connected part of each class that does not touch the frame."""
+    """Return the box and the middle of each connected part of each class that does not touch the frame."""
     found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     for index in range(1, 7):
         parts, count = ndimage.label(mask == index)
@@ -187,7 +187,7 @@ AWAY_FROM_EDGES_PX = 5
 
 
 def ramps() -> Sample:
-    """Each pixel says where it is: red its column, green its row, and the mask both."""
+    """Draw positions: red is a pixel's column, green its row, and the mask both."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return Sample(
         np.stack([columns + 20, rows + 20, np.full_like(rows, 255)], axis=-1).astype(np.uint8),
@@ -198,7 +198,7 @@ def ramps() -> Sample:
 
 
 def only_moves(name: str, made: TransformedSample) -> bool:
-    """True unless a policy has changed colours."""
+    """Return True unless a policy has changed colours."""
     return name not in POLICIES or {step for step, _ in operations_of(made.applied[0])} <= GEOMETRIC
 
 
@@ -225,7 +225,7 @@ def test_image_and_mask_show_the_same_places_by_every_filter(
 @pytest.mark.parametrize("interpolation", range(7))
 @pytest.mark.parametrize("name", ["Downscale", "Superpixels"])
 def test_an_image_that_is_made_small_and_large_again_stays_in_place(name: str, interpolation: int) -> None:
-    """No target moves with it, so no pixel may."""
+    """The transform moves no target, so it may not move a pixel."""
     pair = {"downscale": interpolation, "upscale": interpolation}
     params: dict[str, Any] = {"scale_range": [1 / 3, 1 / 3], "interpolation_pair": pair}
     if name == "Superpixels":

@@ -1,4 +1,4 @@
-"""docs/targets.md: its table is what the catalogue says, its pipelines hold, its numbers are those of the code."""
+"""docs/targets.md: its table matches the catalogue, its pipelines are valid, its numbers are those of the code."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What holds for every transform of the catalogue, whatever it does."""
+"""Contract of every transform of the catalogue."""
 
 import hashlib
 import json
@@ -91,7 +91,7 @@ def test_same_address_gives_same_bytes_after_any_other_sample(name: str) -> None
 
 @pytest.fixture
 def poisoned() -> Iterator[Callable[[int], None]]:
-    """A call that puts every global generator a library might read into another state."""
+    """Yield calls that change the state of every global generator that a library might read."""
     before = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is the point
 
     def poison(seed: int) -> None:
@@ -120,7 +120,7 @@ def test_no_global_generator_is_read_or_moved(name: str, poisoned: Callable[[int
 
 
 def variants() -> Iterator[tuple[str, str, Any]]:
-    """Every transform with each choice, flag and null that is not its default, one at a time."""
+    """Yield every transform with each choice, flag and null that is not its default, one at a time."""
     for name in LEAVES:
         usual = node(name).params
         for key, inner in CATALOGUE[name].schema["properties"].items():

@@ -16,7 +16,7 @@ HEIGHT, WIDTH = 70, 90
 
 
 def smooth_field(seed: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels come from near where they are: a sum of a few waves, as bent as ``strength`` pixels."""
+    """Make a field of source positions: a sum of a few waves, bent by ``strength`` pixels."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     bent = []
@@ -82,7 +82,7 @@ def test_point_is_found_between_the_pixels_that_come_from_about_it(
 @given(st.integers(0, 10_000), st.floats(0, 1), st.floats(10, 80), st.floats(10, 60))
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
 def test_steps_lead_where_points_beside_it_are_found(seed: int, strength: float, x: float, y: float) -> None:
-    """In fields whose slope changes little within a pixel: at most 0.18 in 1,500 random ones, and 1.3 at strength 2."""
+    """Errors in fields with a steady slope are at most 0.18 in 1,500 random ones, and 1.3 at strength 2."""
     field = Field(*smooth_field(seed, strength))
     start, rows, steps = field.points(np.array([[x, y]]))
     near, others, _ = field.points(np.array([[x + 1, y], [x, y + 1]]))
@@ -143,7 +143,7 @@ STRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", STRONG)
 def test_keypoints_of_a_distortion_name_the_pixel_they_stood_on(name: str) -> None:
-    """An image whose colours are its coordinates, so that each pixel of the result says where it came from."""
+    """Draw an image whose colours are its coordinates, so that each pixel of the result shows its origin."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     image = np.stack([x * 2, y * 2, np.full_like(x, 200)], axis=-1).astype(np.uint8)
     points = np.array([[20, 20], [45, 35], [70, 50], [30, 50]], dtype=np.float32)
@@ -160,7 +160,7 @@ def test_keypoints_of_a_distortion_name_the_pixel_they_stood_on(name: str) -> No
 
 
 def test_keypoint_of_a_mesh_is_never_found_where_the_image_is_mixed_with_its_border() -> None:
-    """Beside the image's edge a pixel between its last row and nothing may look like one of its middle."""
+    """Next to the image's edge, a pixel between its last row and nothing may look like one of its middle."""
     y, x = np.mgrid[:97, :131]
     image = np.stack([x, y, np.full_like(x, 200)], axis=-1).astype(np.uint8)
     transform = compiled(node("GridElasticDeform", interpolation=0, num_grid_xy=[4, 4], magnitude=6))

@@ -1,4 +1,4 @@
-"""Boxes pass Albumentations as shares in float32, and come out as the pixels that they were."""
+"""Boxes pass Albumentations as shares in float32, and come out as the same pixels."""
 
 import numpy as np
 

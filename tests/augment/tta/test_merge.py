@@ -1,4 +1,4 @@
-"""Predictions of several views, joined: the formulas, and what is refused."""
+"""Joined predictions of several views: the formulas, and the refusals."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ LEFT_HALF = np.eye(3)
 
 
 def batch_of(*views: tuple[Any, tuple[int, int]], num_rows: int = 1, source: tuple[int, int] = (10, 20)) -> Batch:
-    """Views of images of 10 x 20 pixels: each an inverse map and a size."""
+    """Make views of images of 10 x 20 pixels: each an inverse map and a size."""
     found = [
         Batch(
             epoch=0,
@@ -41,7 +41,7 @@ HALF = (LEFT_HALF, (10, 10))
 
 
 def boxes_of(*rows: tuple[Any, ...]) -> dict[str, Any]:
-    """One image's boxes with scores, and classes where they are given."""
+    """Make one image's boxes with scores, and classes if they are given."""
     found = {
         "boxes": [np.array([row[0] for row in rows]).reshape(-1, 4)],
         "scores": [np.array([row[1] for row in rows])],
@@ -186,12 +186,12 @@ GOOD = {"masks": np.zeros((2, 3, 10, 20))}
     ("predictions", "options", "message"),
     [
         (GOOD, {}, "a list of one mapping for each view"),
-        ([GOOD], {}, "predictions has 1 entries, the batch 2 views"),
+        ([GOOD], {}, "predictions has 1 entries, the batch has 2 views"),
         ([GOOD, [1]], {}, "a list of one mapping for each view"),
         ([GOOD, {"labels": np.zeros((2, 3))}], {}, r"predictions\[0\] has masks, predictions\[1\] has labels"),
         ([GOOD, {}], {}, r"predictions\[1\] is empty"),
-        ([GOOD, {"logits": 1}], {}, r"predictions\[1\] has 'logits'; entries are labels, masks"),
-        ([GOOD, {"masks": np.zeros((3, 3, 10, 20))}], {}, r"\['masks'\] has 3 rows, the batch 2"),
+        ([GOOD, {"logits": 1}], {}, r"predictions\[1\] has 'logits'; allowed are labels, masks"),
+        ([GOOD, {"masks": np.zeros((3, 3, 10, 20))}], {}, r"\['masks'\] has 3 rows, the batch has 2"),
         ([GOOD, {"masks": np.zeros((2, 4, 10, 20))}], {}, r"masks of row 0 are \(3, 10, 20\) for view 0 and \(4, 10"),
         ([GOOD, {"masks": 7}], {}, r"\['masks'\] is 7; give one entry for each of the 2 rows"),
         ([GOOD, {"masks": [["a"], ["b"]]}], {}, "it must be numbers"),
@@ -205,8 +205,8 @@ GOOD = {"masks": np.zeros((2, 3, 10, 20))}
         ([{"scores": [[]] * 2}] * 2, {}, "has scores without boxes"),
         ([{"boxes": [[], [[1, 2, 3]]], "scores": [[], [1]]}] * 2, {}, r"\['boxes'\]\[1\] is \(1, 3\)"),
         ([{"boxes": [[], [[1, 2, 3, 4]]], "scores": [[], [1, 2]]}] * 2, {}, r"\['scores'\]\[1\] is \(2,\) for 1"),
-        ([{"boxes": [[], [[1, 2, 3, np.nan]]], "scores": [[], [1]]}] * 2, {}, "no numbers, or scores below 0"),
-        ([{"keypoints": np.zeros((2, 3, 2))}] * 2, {"flip_idx": [0, 0, 2]}, "names each of the 3 keypoints once"),
+        ([{"boxes": [[], [[1, 2, 3, np.nan]]], "scores": [[], [1]]}] * 2, {}, "not numbers, or scores below 0"),
+        ([{"keypoints": np.zeros((2, 3, 2))}] * 2, {"flip_idx": [0, 0, 2]}, "name each of the 3 keypoints once"),
         ([{"keypoints": np.zeros((2, 3))}] * 2, {}, r"\['keypoints'\] is \(2, 3\); it must be \(2, any, 2\)"),
     ],
 )

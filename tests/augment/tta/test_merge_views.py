@@ -1,4 +1,4 @@
-"""What is predicted over augmented views comes back to where it was, for every transform that has a matrix."""
+"""Predictions over augmented views return to their origin, for every transform that has a matrix."""
 
 import functools
 from typing import Any
@@ -64,7 +64,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 
 
 def painted() -> Sample:
-    """An image of two objects, one with a box about it."""
+    """Draw an image of two objects, one with a box."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[((x - 20) / 14) ** 2 + ((y - 55) / 17) ** 2 < 1] = 1
@@ -87,7 +87,7 @@ def compiled(name: str) -> Compiled:
 
 
 def seen_by(transforms: list[str], draw: int) -> tuple[list[TransformedSample], Batch]:
-    """The image as each transform shows it, and a batch of one row that holds it."""
+    """Return the image transformed by each transform, and a batch of one row with it."""
     made = [compiled(name)(painted(), seed=3, draw=draw, view=view, key="a") for view, name in enumerate(transforms)]
     views = [
         Batch(
@@ -112,12 +112,12 @@ def inverse_of(made: TransformedSample) -> NDArray[np.float64]:
 
 
 def scores(mask: NDArray[Any]) -> NDArray[np.float32]:
-    """What a perfect model says of a mask: (C, h, w)."""
+    """Return the prediction of a perfect model for a mask: (C, h, w)."""
     return np.asarray(mask == np.arange(NUM_CLASSES)[:, np.newaxis, np.newaxis], np.float32)
 
 
 def inner(mask: NDArray[Any], margin: int) -> NDArray[np.bool_]:
-    """Pixels that have their own class around them, ``margin`` far."""
+    """Return the pixels with their own class around them, up to ``margin`` away."""
     height, width = mask.shape
     padded = np.pad(mask, margin, mode="edge")
     shifts = range(2 * margin + 1)
@@ -162,7 +162,7 @@ def test_boxes_and_points_of_a_straight_view_come_back_exactly(name: str, draw: 
 
 
 def batch_frame(batch: Batch) -> NDArray[np.float64]:
-    """The edges, in the original, of what an upright view shows."""
+    """Return the edges, in the original, of the visible part of an upright view."""
     height, width = batch.images[0].shape[:2]
     corners = np.array([[-0.5, -0.5, 1], [width - 0.5, height - 0.5, 1]]) @ batch.inverses[0].T + [0.5, 0.5, 0]  # type: ignore[index]
     return np.concatenate([corners[:, :2].min(axis=0), corners[:, :2].max(axis=0)])

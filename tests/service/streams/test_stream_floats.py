@@ -139,7 +139,7 @@ def test_statistics_of_what_is_not_there_are_refused(service: TestClient) -> Non
         (
             {"normalize": {"method": "standard", "std": 1e-6}, "dtype": "float16"},
             ["normalize"],
-            "a float16 65504; take dtype float32",
+            "float16 holds 65504; use dtype float32",
         ),
         ({"dtype": "float64"}, ["body", "dtype"], "float16"),
         ({"layout": "CHW"}, ["body", "layout"], "NCHW"),

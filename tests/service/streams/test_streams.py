@@ -129,7 +129,7 @@ def test_declaration_counts_images_that_are_too_small_and_names_the_smallest(
     assert declared.status_code == 201
     (notice,) = declared.json()["notices"]
     assert notice.startswith("1 of 11 images is too small")
-    assert "the smallest is `tiny`: RandomCrop on 1 x 1 pixels: it takes 16 x 16" in notice
+    assert "the smallest is `tiny`: RandomCrop on 1 x 1 pixels: it crops 16 x 16" in notice
     (batch,) = read(service.get(f"/v1/streams/{declared.json()['id']}/batches"))
     assert "tiny" in batch.replaces
     assert "tiny" not in batch.keys

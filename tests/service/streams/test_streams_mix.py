@@ -89,7 +89,7 @@ def test_a_sample_is_shown_unmixed(service: TestClient, declared: dict[str, Any]
         (
             {"mix": {"OneOf": {"transforms": [{"Mosaic": {}}]}}},
             ["mix", "OneOf", "transforms", 0],
-            "belongs to the pipeline",
+            "belong in the pipeline",
         ),
         ({"mix": "MixUp", "pipeline": {"transforms": [{"RandomScale": {"p": 1}}]}}, ["mix"], "end it with Resize"),
         ({"pipeline": {**PIPELINE, "mix": "MixUp"}}, ["pipeline", "mix"], "give it to the stream"),
