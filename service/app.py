@@ -51,7 +51,7 @@ _RENDERING = ("augment.streams.tasks", "augment.render.one_shot", "augment.expan
 """Modules of the render tasks, imported before workers are forked."""
 
 _NUM_SCANNERS = 2
-"""Processes that unpack and scan: two, so that a long scan does not block the next. They start with the first dataset."""
+"""Processes that unpack and scan; two, so that a long scan does not block the next. The first dataset starts them."""
 
 
 def create_app(settings: Settings) -> FastAPI:

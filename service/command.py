@@ -17,9 +17,7 @@ def serve(
     *,
     host: Annotated[
         str | None,
-        typer.Option(
-            "--host", metavar="ADDRESS", help="Address to listen on; 127.0.0.1 by default (AUGMENT_HOST)."
-        ),
+        typer.Option("--host", metavar="ADDRESS", help="Address to listen on; 127.0.0.1 by default (AUGMENT_HOST)."),
     ] = None,
     port: Annotated[
         int | None,

@@ -216,8 +216,8 @@ class Quota:
         room = self.max_bytes - used
         if room < wanted:
             raise NoRoomError(
-                f"the home holds {used} bytes of {self.max_bytes} (AUGMENT_MAX_HOME_BYTES), uploads under way included, "
-                f"and {wanted} more are needed; delete datasets or outputs, or raise the limit"
+                f"the home holds {used} bytes of {self.max_bytes} (AUGMENT_MAX_HOME_BYTES), including uploads under "
+                f"way, and {wanted} more are needed; delete datasets or outputs, or raise the limit"
             )
         return room
 

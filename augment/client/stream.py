@@ -276,7 +276,7 @@ class ClientStream:
         return self._from_server(query, start, stop, stopped)
 
     def _from_server(self, query: Mapping[str, Any], start: int, stop: int, stopped: Stop) -> Iterator[Batch]:
-        """Read a range of batches in one answer, which the service renders ahead; resume in another one if it is cut."""
+        """Read a range of batches in one answer, which the service renders ahead; after a cut, resume in another."""
         server, index = self._transport.current, start
         patience = Patience(self._transport.deadline_s, stopped.sleep)
         was_unknown = False
@@ -321,7 +321,9 @@ class ClientStream:
                     self._replicas.forgotten(replica, self.id)
                     continue
                 if len(batches) != 1:
-                    raise CallError(f"{replica.server} answered with {len(batches)} batches, not with batch {index} alone")
+                    raise CallError(
+                        f"{replica.server} answered with {len(batches)} batches, not with batch {index} alone"
+                    )
                 return replace(batches[0], epoch=epoch, index=index)
 
         size = max(self._prefetch, 2 * len(self._replicas))

@@ -57,7 +57,7 @@ class Protocol(H11Protocol):
                 if hasattr(socket, name):
                     connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
             if self.client is not None and ipaddress.ip_address(self.client[0]).is_loopback:
-                # Loopback needs no congestion control, and BBR's pacing, if it is the default, costs a fifth of sending.
+                # Loopback needs no congestion control; BBR's pacing, if it is the default, costs a fifth of sending.
                 with suppress(OSError):
                     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 

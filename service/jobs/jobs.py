@@ -284,7 +284,7 @@ class Jobs:
         """Return the job's expansion, checked, if the home and the queue have room."""
         if (num_waiting := self._background.num_waiting) >= self._settings.queue_limit:
             raise BusyError(
-                f"{num_waiting} jobs wait, the most that are allowed (AUGMENT_QUEUE_LIMIT); try again when one has ended",
+                f"{num_waiting} jobs wait, the most that are allowed (AUGMENT_QUEUE_LIMIT); try again when one ends",
                 retry_after_s=60,
             )
         for job in self._jobs.values():

@@ -168,7 +168,7 @@ def test_a_pipeline_that_another_version_saved_is_listed_with_its_error(pipeline
     (tmp_path / "home" / "pipelines" / "old.yaml").write_text("transforms: [{Vanished: {}}]")
     with pytest.raises(PipelineError, match="Vanished"):
         pipelines.get("old")
-    assert isinstance(pipelines.named("old").found, PipelineError)
+    assert isinstance(pipelines.named("old").parsed, PipelineError)
     assert "old" in pipelines.names()
     pipelines.save("old", YAML)
     assert pipelines.get("old").digest == DIGEST
