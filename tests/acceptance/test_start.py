@@ -64,7 +64,7 @@ def test_what_is_no_dataset_and_no_setting_is_warned_of(tmp_path: Path, stray: s
         server.wait_ready()
         log = "".join(server.log)
     assert f"dataset {stray} cannot be read" in log
-    assert "AUGMENT_MAX_PIXLES is no setting and changes nothing; did you mean `AUGMENT_MAX_PIXELS`?" in log
+    assert "AUGMENT_MAX_PIXLES is not a setting and has no effect; did you mean `AUGMENT_MAX_PIXELS`?" in log
 
 
 def test_small_answers_on_a_kept_connection_do_not_wait_for_each_other(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_stop_waits_for_the_call_under_way_however_often_it_is_asked() -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "detail"), [(ConflictError("in use"), "in use"), (ZeroDivisionError(), "a defect of ours")]
+    ("error", "detail"), [(ConflictError("in use"), "in use"), (ZeroDivisionError(), "unexpected error")]
 )
 def test_a_failure_is_written_down_before_the_task_has_ended(error: Exception, detail: str) -> None:
     written: dict[str, Any] = {}

@@ -272,7 +272,7 @@ def test_jobs_and_streams_say_how_a_transform_is_written(service: TestClient) ->
     ):
         answer = service.post(path, json=body)
         assert answer.status_code == 404
-        assert "is a transform, and a pipeline is a list of transforms" in answer.json()["detail"]
+        assert "is a transform, but a pipeline is a list of transforms" in answer.json()["detail"]
 
 
 def test_annotations_find_images_by_any_form_of_their_name(service: TestClient) -> None:

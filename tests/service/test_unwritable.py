@@ -1,4 +1,4 @@
-"""A home that refuses to be written: storage failed (503), nothing is a defect of ours, and all is well afterwards."""
+"""A home that refuses to be written: storage failed (503), nothing is unexpected error, and all is well afterwards."""
 
 import shutil
 from collections.abc import Iterator

@@ -47,7 +47,7 @@ def test_a_service_with_another_client_is_told_once_for_each_client() -> None:
                 warnings.simplefilter("always")
                 assert [client.version for _ in range(3)] == [{}] * 3
             line = f"pip install {url}/client/augment_service-{OTHER}-py3-none-any.whl"
-            expected = f"this client is {version()} and the service at {url} is {OTHER}, which has another client; "
+            expected = f"this client is {version()}, but the service at {url} is {OTHER} and has another client; "
             assert [(each.category, str(each.message)) for each in caught] == [
                 (VersionWarning, f"{expected}install it: {line}")
             ]

@@ -157,7 +157,7 @@ def test_file_that_is_shorter_than_said_resets_the_connection(path: Path) -> Non
     app = FileApp(path, count=len(CONTENT))  # three more than there are behind the offset
     with served(app) as address, begin(address, 2**20) as connection, pytest.raises(ConnectionResetError):
         read_to_the_end(connection)
-    assert [str(error) for error in app.errors] == ["a file was cut while it was sent; ask for it again"]
+    assert [str(error) for error in app.errors] == ["a file was truncated while it was sent; request it again"]
 
 
 def test_file_may_be_cut_off_while_a_reader_waits(path: Path) -> None:

@@ -61,7 +61,7 @@ def test_stream_whose_batches_no_worker_can_hold_is_refused(service: TestClient,
     answer = service.post("/v1/streams", json={**asked, "views": views, "dtype": "float32"})
     assert answer.status_code == 422
     num_bytes = 6 * 64 * 1024 * 1024 * 3 * 4
-    assert f"are {num_bytes} bytes" in answer.json()["detail"]
+    assert f"have {num_bytes} bytes" in answer.json()["detail"]
     assert "AUGMENT_WORKER_MEMORY_BYTES" in answer.json()["detail"]
     assert service.post("/v1/streams", json={**asked, "pipeline": large}).status_code == 201
 

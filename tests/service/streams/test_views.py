@@ -81,8 +81,8 @@ def test_sample_is_asked_for_by_view_and_repeat(service: TestClient, declared: d
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("view=3", "no view 3; they are 0 to 2"),
-        ("repeat=2", "no repeat 2; they are 0 to 1"),
+        ("view=3", "no view 3; it has 0 to 2"),
+        ("repeat=2", "no repeat 2; it has 0 to 1"),
         ("view=-1", "greater than or equal to 0"),
     ],
 )
