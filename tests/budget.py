@@ -1,4 +1,4 @@
-"""A budget of seconds for a run of tests: what would begin after it is left out, and the summary says how many.
+"""Budget of seconds for a test run: tests that would begin after it are skipped, and the summary counts them.
 
 ``BUDGET_S`` in the environment sets it; without it every test runs. The clock starts with pytest and counts in every
 process of pytest-xdist alike. In the last quarter of the budget one case of each parametrized test is enough, so that
@@ -29,7 +29,7 @@ def seconds_of(text: str) -> float | None:
 
 
 class Budget:
-    """Plugin of one process: it skips over tests when the time is up, and counts them.
+    """Plugin of one process that skips tests when the time is up, and counts them.
 
     A process of pytest-xdist is told by the main one when the time is up, and tells it at its end how many tests it
     left out.
@@ -46,7 +46,7 @@ class Budget:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Leave a test out if its time is up: True says that all is done."""
+        """Skip a test and return True if the time is up."""
         if self._ends is None or self._thin_from is None:
             return None
         test, now = item.nodeid.partition("[")[0], time.time()
@@ -59,28 +59,28 @@ class Budget:
         return True
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note how many tests there are."""
+        """Store the number of tests."""
         self._num_tests = max(self._num_tests, len(session.items))
 
     def pytest_sessionfinish(self) -> None:
-        """Tell the main process, if this is another."""
+        """Report to the main process, if this is another."""
         if (output := getattr(self._config, "workeroutput", None)) is not None:
             output["budget"] = [self._num_tests, self._num_left_out]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a process of pytest-xdist when the time is up."""
+        """Pass the end of the budget to a process of pytest-xdist."""
         node.workerinput["budget_ends"] = self._ends
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Add what a process of pytest-xdist left out; one that died tells nothing, and is a failure anyway."""
+        """Add the tests that another process skipped; one that died reports none, and is a failure anyway."""
         num_tests, num_left_out = getattr(node, "workeroutput", {}).get("budget", (0, 0))
         self._num_tests = max(self._num_tests, num_tests)
         self._num_left_out += num_left_out
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say how many tests the budget left out."""
+        """Print the number of tests that the budget skipped."""
         if self._num_left_out:
             terminalreporter.write_line(
                 f"budget of {self._seconds:g} s used up: {self._num_left_out} of {self._num_tests} tests not run"

@@ -1,4 +1,4 @@
-"""The budget of a run of tests: what it leaves out, and what the summary says of it."""
+"""Budget of a test run: skipped tests and the summary."""
 
 import os
 import subprocess

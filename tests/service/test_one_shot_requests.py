@@ -1,4 +1,4 @@
-"""Requests as people make them: one copy alone, one draw for all, and refusals that name the remedy."""
+"""One-shot requests as people send them: single copies, one draw for all, and errors that name the remedy."""
 
 import gzip
 import io
@@ -168,7 +168,7 @@ def test_other_files_are_refused_by_name_with_the_remedy(service: TestClient, ki
 
 
 def _command(problem: dict[str, Any]) -> str:
-    """The command that a refusal shows, as its only words between backticks."""
+    """Return the command in an error message, its only text between backticks."""
     parts = problem["errors"][0]["msg"].split("`") if "errors" in problem else problem["detail"].split("`")
     assert len(parts) == 3, problem
     return str(parts[1])

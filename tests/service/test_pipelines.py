@@ -209,5 +209,5 @@ def test_what_is_known_at_once_is_what_was_saved_last(pipelines: Pipelines) -> N
     assert pipelines.known("mine") is None
     with pytest.raises(NotFoundError):
         pipelines.get("mine")
-    assert pipelines.known("light") is None  # nobody has asked for it yet: that reads the disk
+    assert pipelines.known("light") is None  # not requested yet, so reading it would need the disk
     assert pipelines.get("light") == pipelines.known("light") == Pipeline.load("light")

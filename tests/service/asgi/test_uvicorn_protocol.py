@@ -1,4 +1,4 @@
-"""Bodies that come from a file, over real connections: framed as any other, and no faster than the client reads."""
+"""Bodies sent from a file over real connections: correctly framed, and no faster than the client reads."""
 
 import asyncio
 import http.client
@@ -22,7 +22,7 @@ START, END = b"before", b"behind"
 
 
 class FileApp:
-    """Answers with START, a part of a file, and END; keeps what went wrong."""
+    """Application that answers with START, a part of a file, and END, and stores its error."""
 
     def __init__(self, path: Path, *, count: int = len(CONTENT) - 3, headers: Any = ()) -> None:
         self.path = path
@@ -53,7 +53,7 @@ class FileApp:
 
 @contextmanager
 def served(app: FileApp, *, send_bytes: int | None = None) -> Iterator[tuple[str, int]]:
-    """A uvicorn with our protocol, in a thread; ``send_bytes`` is how little its connections hold."""
+    """Run uvicorn with the protocol in a thread; ``send_bytes`` is the send buffer of its connections."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         if send_bytes is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)

@@ -1,4 +1,4 @@
-"""Parts of batches: what was refused in the whole is known of every format and slice."""
+"""Parts of batches: refusals of the whole batch are known in every format and slice."""
 
 import os
 from pathlib import Path

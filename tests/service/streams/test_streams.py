@@ -47,7 +47,7 @@ def declared(service: TestClient, photos: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def here(photos: Path) -> Stream:
-    """The same stream without a service."""
+    """Return the same stream without a service."""
     return Stream(scan(photos), Pipeline.parse(json.dumps(PIPELINE)), batch_size=4, seed=7)
 
 

@@ -1,4 +1,4 @@
-"""Views and repeats through the application in this process: what is declared, refused, and asked for alone."""
+"""Views and repeats through the application in this process: declarations, errors and single requests."""
 
 import io
 import json
