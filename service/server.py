@@ -1,8 +1,8 @@
 """Server process: uvicorn with JSON logs and a graceful shutdown.
 
 On SIGTERM and SIGINT readiness turns to 503 and new requests are refused. The listener stays open while anything runs,
-so that clients get these answers. The process ends after at most ``AUGMENT_GRACE_S`` seconds. Running requests have all
-but the last of them; then their connections are reset, the workers end and the home is unlocked.
+so that clients get these answers. The process ends after at most ``AUGMENT_GRACE_S`` seconds. In the last two of them,
+or the last quarter if that is less, connections are reset, the workers end and the home is unlocked.
 """
 
 import asyncio

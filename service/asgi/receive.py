@@ -1,4 +1,4 @@
-"""Receiving of request bodies into files: raw bodies and multipart forms.
+"""Reception of request bodies into files: raw bodies and multipart forms.
 
 Bytes are passed to the sink as they arrive and never collected here. The sink decides when a write is worth a thread.
 

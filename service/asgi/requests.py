@@ -159,7 +159,7 @@ _YEAR_S = 31_536_000
 def immutable(etag: str) -> dict[str, str]:
     """Return the headers of an answer that never changes.
 
-    ``public`` lets a shared cache keep an answer to a request with a key. ``Vary`` keeps it from requests without it.
+    ``public`` lets a shared cache keep an answer to a request with a key. ``Vary`` limits it to requests with that key.
     """
     return {
         "ETag": etag,

@@ -1,7 +1,7 @@
 """uvicorn's HTTP/1.1 protocol with two additions: a connection can be reset, and a body can be sent from a file.
 
 An answer without a length ends when the connection is closed, so a client cannot tell a cut answer from a whole one.
-After a failure behind the first byte the connection is therefore reset.
+A failure after the first byte therefore resets the connection.
 
 The content of a file goes straight to the socket and never through this process. This is ASGI's extension ZERO_COPY,
 which uvicorn lacks, with h11's framing around it.

@@ -112,7 +112,7 @@ class DatasetFolder:
         if pending.acknowledged:
             write_json(self.path / "pending.json", pending.to_json())
         else:
-            with storing(f"what is left of dataset {self.path.name} cannot be removed"):
+            with storing(f"the failed registration of dataset {self.path.name} cannot be removed"):
                 (self.path / "pending.json").unlink(missing_ok=True)
         self.sweep(current, pending if pending.acknowledged else None, held)
 

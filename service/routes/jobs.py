@@ -288,7 +288,7 @@ async def delete_job(
         bool, Query(description="Delete the output folder with all files too.")
     ] = False,
 ) -> None:
-    """Delete a job that has ended from the list. Its files are kept unless `output=true` is sent."""
+    """Remove a job that has ended from the list. Its files are kept unless `output=true` is sent."""
     await state.jobs.delete(job_id, output=output)
 
 

@@ -99,7 +99,7 @@ def test_plain_stream_says_how_to_have_more_views(service: TestClient, declared:
     plain = service.post("/v1/streams", json=asked(pipeline=CROP)).json()
     answer = service.get(f"/v1/streams/{plain['id']}/samples/0/cat/00?view=1")
     assert answer.status_code == 404
-    assert "it has one, view 0; declare it with `views` for more" in answer.json()["detail"]
+    assert "it has only view 0; declare it with `views` for more" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
