@@ -2,11 +2,11 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-# The static init travels alone; the final stage needs no package manager for it.
+# The static init is copied alone, so that the final stage needs no package manager.
 RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 RUN python -m venv --without-pip /opt/augment && python -m venv --without-pip /opt/build
-# Dependencies before sources: a change of ours does not install them again.
+# Dependencies before sources, so that a change of the sources does not install them again.
 COPY requirements-service.lock requirements-build.lock ./
 RUN python -m pip --python /opt/augment/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
         -r requirements-service.lock \
@@ -19,7 +19,7 @@ RUN /opt/build/bin/hatchling build --target wheel \
     && python -m pip --python /opt/augment/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl
 
 FROM ${BASE}
-# A number, so that an orchestrator can check that it is not root's. The home is this user's, volumes inherit that.
+# A numeric user, so that an orchestrator can check that it is not root. Volumes inherit the home's owner.
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin augment \
     && install --directory --owner=augment --group=augment --mode=0750 /var/lib/augment \
     && install --directory /data
@@ -38,6 +38,6 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/opt/augment/bin/python", "-c", \
     "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['AUGMENT_PORT'] + '/health/ready', timeout=4)"]
-# tini is process 1: it passes SIGTERM on and reaps the workers whose parent was killed.
+# tini is process 1: it forwards SIGTERM and reaps workers whose parent was killed.
 ENTRYPOINT ["/usr/bin/tini", "--", "/opt/augment/bin/augment"]
 CMD ["serve"]

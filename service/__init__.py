@@ -1,1 +1,1 @@
-"""The HTTP face: time, clients, queues and disk layout. It never touches a pixel."""
+"""HTTP interface: owns time, clients, queues and disk layout. It never touches a pixel."""

@@ -1,4 +1,4 @@
-"""The application: the one place where the parts are joined."""
+"""Application: the one place that joins all parts."""
 
 import functools
 from collections import Counter
@@ -40,22 +40,22 @@ _DESCRIPTION = """
 Every augmented sample has an address, and its pixels are a pure function of that address: the same URL gives the same
 bytes with one worker or many, after a restart, on any replica of the same engine (`GET /version`).
 
-Errors are problem documents (RFC 9457). A key, where one is needed, comes as `Authorization: Bearer KEY` or as the
+Errors are problem documents (RFC 9457). If the service requires a key, send it as `Authorization: Bearer KEY` or as the
 password of HTTP Basic.
 """
 
 UPLOAD_PATHS = frozenset({"/v1/datasets"})
-"""Whose bodies are bounded by the home's size instead of AUGMENT_MAX_BODY_BYTES."""
+"""Paths whose bodies are bounded by the home's size instead of AUGMENT_MAX_BODY_BYTES."""
 
 _RENDERING = ("augment.streams.tasks", "augment.render.one_shot", "augment.expansion.shard")
-"""The modules of the tasks that render: imported before workers are forked."""
+"""Modules of the render tasks, imported before workers are forked."""
 
 _NUM_SCANNERS = 2
-"""Processes that unpack and scan: a long scan leaves one for the next. They start with the first dataset."""
+"""Processes that unpack and scan; two, so that a long scan does not block the next. The first dataset starts them."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Join an application; it opens its home and starts its workers when it is served."""
+    """Build the application. It opens its home and starts its workers when it is served."""
     counted = Metrics()
     client_wheel = ClientWheel.write()
 
@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
             workers = parts.enter_context(pool(settings.workers, *_RENDERING))
             warming = Warming()
             await parts.enter_async_context(warming.of(workers))
-            # It imports the libraries that decide a pixel: seconds, which no request should wait for.
+            # This imports the libraries that decide a pixel, which takes seconds: before the first request.
             engine_now = await to_thread.run_sync(_describe_engine)
             scanners = parts.enter_context(
                 pool(_NUM_SCANNERS, "augment.scanning.scan_task", "augment.dataset_stats.pixels")
@@ -118,7 +118,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Augmented images and batches, each at an address.",
         description=_DESCRIPTION,
         lifespan=lifespan,
-        redirect_slashes=False,  # the redirect would repeat whatever Host the client sent
+        redirect_slashes=False,  # a redirect would repeat the Host that the client sent
         responses={"default": {"model": ProblemDocument, "description": "A problem document (RFC 9457)."}},
     )
     problems.install(app, ROUTERS)
@@ -149,7 +149,7 @@ def _pool(
         preload=preload,
         in_background=in_background,
         verdicts=verdicts,
-        environment={"AUGMENT_HOME": str(settings.home.absolute())},  # where it keeps what it saw of files
+        environment={"AUGMENT_HOME": str(settings.home.absolute())},  # holds the table of seen files
     )
 
 
@@ -158,7 +158,7 @@ def _describe_engine() -> dict[str, Any]:
 
 
 def _hashed(seen: SeenFiles) -> Metric:
-    text = "Files hashed because size, times, inode or device were not those that this machine had seen."
+    text = "Files hashed because their size, times, inode or device differ from what this machine has seen."
     return observe.counter("augment_files_hashed", text, seen.num_hashed)
 
 
@@ -168,9 +168,9 @@ def _watched(state: State) -> Iterable[Metric]:
     yield observe.gauge("augment_readers", "Readers of streams.", state.readers.num_readers)
     yield observe.gauge("augment_queue_depth", "Tasks that wait for a worker.", workers.queue_depth)
     yield observe.gauge("augment_requests_admitted", "Requests that render or wait.", state.admission.num_admitted)
-    yield observe.gauge("augment_bodies_open", "Requests whose body is on its way.", state.admission.num_sending)
-    yield observe.gauge("augment_answers_open", "Answers that are made or sent.", state.admission.num_open)
-    yield observe.gauge("augment_workers", "Worker processes, those of jobs not counted.", workers.num_workers)
+    yield observe.gauge("augment_bodies_open", "Requests whose body is being received.", state.admission.num_sending)
+    yield observe.gauge("augment_answers_open", "Answers that are rendered or sent.", state.admission.num_open)
+    yield observe.gauge("augment_workers", "Worker processes, without those of jobs.", workers.num_workers)
     yield observe.gauge("augment_job_workers_busy", "Worker processes that run a job's shard.", job_workers.num_busy)
     yield observe.gauge("augment_workers_busy", "Worker processes that run a task.", workers.num_busy)
     yield observe.labelled("augment_worker_restarts", "Workers replaced, by reason.", "reason", restarts, counts=True)

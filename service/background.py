@@ -1,15 +1,15 @@
-"""Durable background tasks: work that goes on behind the service's answers, and after any end of the service.
+"""Durable background tasks, which continue after the request is answered and after a restart of the service.
 
-    written down -> submit -> wait for a place -> run -> end written down
+    write document -> submit -> wait for a place -> run -> write end
 
-Registrations of datasets (by name) and jobs (by id) are such tasks. Each of the two keeps its own documents and follows
-three rules, so that a task that was interrupted anywhere ends as one that was not:
+Registrations of datasets (by name) and jobs (by id) are such tasks. Each kind keeps its own documents and follows three
+rules, so that a task that was interrupted at any point ends as one that was not:
 
-- A task is written down before it is submitted, and submitted before the client is answered.
-- A run writes down its own end. A run that is stopped writes nothing: the next service finds the task unfinished and
+- A task is written to disk before it is submitted, and submitted before the client is answered.
+- A run writes its own end to disk. A run that is stopped writes nothing: the next service finds the task unfinished and
   submits it again, as it does after ``kill -9``.
-- A run blocks in ``run_blocking`` only. Stopping a task waits for the call under way, so whoever has stopped a task may
-  change or remove its documents.
+- A run blocks in ``run_blocking`` only. Stopping a task waits for the current call; the task's documents may then be
+  changed or removed.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """Tasks of one kind, by key; ``at_once`` of them run, in the order of submission. Use on the event loop only.
+    """Tasks of one kind by key. At most ``at_once`` run, in the order of submission. For the event loop only.
 
-    ``run`` does a task's work. If it raises, ``fail`` writes down the problem document. Neither is called again for a
-    key before its task has ended.
+    ``run`` does a task's work. If it raises, ``fail`` stores the problem document. Neither is called again for a key
+    before its task has ended.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Background(Generic[T]):
         at_once: float = math.inf,
     ) -> None:
         self.accepting = asyncio.Lock()
-        """Hold it while a request looks at a task's state and changes it, so that no other request does."""
+        """Lock to hold while a request reads and changes a task's state."""
         self._kind = kind
         self._run = run
         self._fail = fail
@@ -61,7 +61,7 @@ class Background(Generic[T]):
         return int(max(0, len(self._tasks) - self._places.total_tokens))
 
     def submit(self, key: str) -> None:
-        """Start a written task as soon as it has a place; after ``close`` it is left to the next service."""
+        """Start a stored task as soon as it has a place. After ``close`` the next service starts it."""
         task = self._tasks[key] = asyncio.create_task(self._carry_out(key), name=f"{self._kind} {key}")
         task.add_done_callback(partial(self._forget, key))
         if self._closing:
@@ -72,7 +72,7 @@ class Background(Generic[T]):
         return self._tasks.get(key)
 
     async def stop(self, key: str, timeout_s: float | None = None) -> bool:
-        """Stop a task that waits or runs; nothing is written down. Returns as ``ended`` does."""
+        """Stop a task that waits or runs, without storing an end. Returns as ``ended`` does."""
         if (task := self._tasks.get(key)) is not None:
             task.cancel()
         return await self.ended(key, timeout_s)
@@ -83,13 +83,13 @@ class Background(Generic[T]):
         return task is None or bool((await asyncio.wait({task}, timeout=timeout_s))[0])
 
     def close(self) -> None:
-        """Start no task any more, and tell those under way to stop; the next service goes on with them."""
+        """Start no further task and stop those under way. The next service continues them."""
         self._closing = True
         for task in self._tasks.values():
             task.cancel()
 
     async def aclose(self, timeout_s: float | None = None) -> None:
-        """``close``, and wait at most ``timeout_s`` seconds until all tasks have ended."""
+        """Close, and wait at most ``timeout_s`` seconds until all tasks have ended."""
         self.close()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=timeout_s)
@@ -124,7 +124,7 @@ async def run_blocking(
 ) -> T:
     """Call a function in a thread and wait for its end, even if the waiting task is cancelled meanwhile.
 
-    Then ``stop`` is called, which may make the function end early, and CancelledError raised once it has ended.
+    On cancellation ``stop`` is called, which may end the function early. CancelledError is raised once it has ended.
     """
     call = asyncio.ensure_future(to_thread.run_sync(partial(function, *arguments), limiter=limiter))
     try:
@@ -136,5 +136,5 @@ async def run_blocking(
             with suppress(asyncio.CancelledError):  # a task may be stopped several times
                 await asyncio.wait({call})
         if not call.cancelled():
-            call.exception()  # marks it as seen: the task ends as cancelled, however the call ended
+            call.exception()  # marks it as retrieved: the task ends as cancelled in any case
         raise

@@ -1,10 +1,10 @@
-"""The wheel of this distribution, written from the files that run here: what trainers install.
+"""Wheel of this distribution, built from the running files, which trainers install as the client.
 
-It holds the whole distribution with its extras, not the client's modules alone. A wheel takes the place of what is
-installed under its name: pasted into the service's own environment, a smaller one would remove the service.
+It holds the whole distribution with its extras, not only the client's modules. A wheel replaces what is installed under
+its name, so a smaller one would remove the service from the service's own environment.
 
-Its bytes depend on nothing but its files: the names are sorted, the dates fixed, and nothing is compressed, since
-compressed bytes depend on the version of zlib.
+Its bytes depend on its files only: names are sorted, dates fixed, and nothing is compressed, because compressed bytes
+depend on the version of zlib.
 """
 
 import base64
@@ -31,7 +31,7 @@ Tag: py3-none-any
 
 @dataclass(frozen=True, slots=True)
 class ClientWheel:
-    """A wheel in memory, 2 MB, with its version and its file name."""
+    """Wheel in memory (2 MB) with its version and file name."""
 
     version: str
     file_name: str
@@ -61,7 +61,7 @@ class ClientWheel:
         return cls(its_version, f"{project}-{its_version}-py3-none-any.whl", archive.getvalue())
 
     def index(self, heading: str, folder: str) -> str:
-        """Return a page of HTML with a link to the wheel, in the form of a project's page (PEP 503).
+        """Return an HTML page with a link to the wheel, in the form of a project's page (PEP 503).
 
         ``folder`` is the relative URL from the page to the folder of the wheel.
         """
@@ -74,5 +74,5 @@ class ClientWheel:
 
 
 def _digest(content: bytes) -> str:
-    """Return a file's digest as RECORD has it."""
+    """Return a file's digest as RECORD spells it."""
     return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""``augment serve``: the engine's command finds it by its entry point (group ``augment.commands``)."""
+"""Command ``augment serve``, which the engine finds by its entry point (group ``augment.commands``)."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,32 +17,30 @@ def serve(
     *,
     host: Annotated[
         str | None,
-        typer.Option(
-            "--host", metavar="ADDRESS", help="The address to listen on; by default 127.0.0.1 (AUGMENT_HOST)."
-        ),
+        typer.Option("--host", metavar="ADDRESS", help="Address to listen on; 127.0.0.1 by default (AUGMENT_HOST)."),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", metavar="N", help="The port; 0 takes a free one; by default 8000 (AUGMENT_PORT)."),
+        typer.Option("--port", metavar="N", help="Port; 0 for a free one, 8000 by default (AUGMENT_PORT)."),
     ] = None,
     home: Annotated[
-        Path | None, typer.Option("--home", metavar="FOLDER", help="The folder of the service's state (AUGMENT_HOME).")
+        Path | None, typer.Option("--home", metavar="FOLDER", help="Folder of the service's state (AUGMENT_HOME).")
     ] = None,
     data_root: Annotated[
         list[Path] | None,
         typer.Option(
             "--data-root",
             metavar="FOLDER",
-            help="A folder below which datasets may be registered; may be repeated (AUGMENT_DATA_ROOTS).",
+            help="Folder below which datasets may be registered; may be repeated (AUGMENT_DATA_ROOTS).",
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="Processes that render (AUGMENT_WORKERS).")
+        int | None, typer.Option("--workers", metavar="N", help="Number of processes that render (AUGMENT_WORKERS).")
     ] = None,
 ) -> None:
-    """Serve over HTTP until a signal. What has no option here is set by the environment: docs/settings.md.
+    """Serve over HTTP until a signal. All other settings are environment variables: docs/settings.md.
 
-    Keys come by AUGMENT_API_KEYS alone: arguments of a command can be read by every user of the machine.
+    Keys are set by AUGMENT_API_KEYS only, because every user of the machine can read the arguments of a command.
     """
     import pydantic
 

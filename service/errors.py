@@ -2,17 +2,17 @@
 
 ServiceError
 ├── MalformedError          400  the request cannot be understood
-├── UnauthorizedError       401  no key, or one that is not known
+├── UnauthorizedError       401  no key, or an unknown one
 ├── ForbiddenError          403  a path outside the data roots, a preset that is read-only
 ├── NotFoundError           404  no such dataset, pipeline, stream, job, sample
-├── SlowBodyError           408  the next piece of the body does not come
+├── SlowBodyError           408  the next piece of the body did not come in time
 ├── ConflictError           409  the name holds something else, or is in use
 ├── TooLargeError           413  the body, or what it unpacks to
-│   └── NoRoomError         413  the home holds as many bytes as it may
+│   └── NoRoomError         413  the home is full
 ├── MediaTypeError          415  a content type or format that is not served
-├── RepeatedKeyError        422  an Idempotency-Key that came with another request before
-├── BusyError               429  the queue is full; carries the seconds after which to ask again
-├── MeasuringError          503  a dataset's mean and deviation are not there yet
+├── RepeatedKeyError        422  an Idempotency-Key that was used for another request
+├── BusyError               429  the queue is full; carries the seconds after which to retry
+├── MeasuringError          503  a dataset's mean and deviation are still being measured
 ├── StartingError           503  the workers are not ready yet
 └── DrainingError           503  the service is about to stop
 """
@@ -23,10 +23,10 @@ from augment.errors import Problem
 
 
 class ServiceError(Exception):
-    """Anything the service refuses; the message is one line and ends with the remedy.
+    """Base class of the service's errors. The message is one line and ends with the remedy.
 
-    ``problems`` are the places in the request that are wrong, if they are known. In messages ``URL/`` stands for the
-    service's own address, and a command is between backticks.
+    ``problems`` are the known places in the request that are wrong. In messages, ``URL/`` is a placeholder for the
+    service's address, and commands are between backticks.
     """
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
@@ -39,15 +39,15 @@ class MalformedError(ServiceError):
 
 
 class UnauthorizedError(ServiceError):
-    """No key was presented, or one that is not known."""
+    """The request has no key, or an unknown one."""
 
 
 class ForbiddenError(ServiceError):
-    """The caller is known, but this is not theirs to touch."""
+    """The caller is known but may not access this."""
 
 
 class NotFoundError(ServiceError):
-    """There is nothing under this name or address."""
+    """Nothing exists under this name or address."""
 
 
 class SlowBodyError(ServiceError):
@@ -55,27 +55,27 @@ class SlowBodyError(ServiceError):
 
 
 class ConflictError(ServiceError):
-    """The state of what is named does not allow it."""
+    """The state of the named thing does not allow the request."""
 
 
 class TooLargeError(ServiceError):
-    """More bytes than a limit allows."""
+    """The request has more bytes than a limit allows."""
 
 
 class NoRoomError(TooLargeError):
-    """The home holds as many bytes as it may."""
+    """The home is full (AUGMENT_MAX_HOME_BYTES)."""
 
 
 class MediaTypeError(ServiceError):
-    """A content type or a format that is not served."""
+    """The content type or the format is not served."""
 
 
 class RepeatedKeyError(ServiceError):
-    """The Idempotency-Key came with another request before (draft-ietf-httpapi-idempotency-key-header)."""
+    """The Idempotency-Key was used for another request (draft-ietf-httpapi-idempotency-key-header)."""
 
 
 class BusyError(ServiceError):
-    """The queue is full; ``retry_after_s`` says when to ask again."""
+    """The queue is full; retry after ``retry_after_s`` seconds."""
 
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         self.retry_after_s = retry_after_s
@@ -87,13 +87,13 @@ class MeasuringError(ServiceError):
 
 
 class StartingError(ServiceError):
-    """The workers are not ready yet; only the probe of readiness says so, requests wait for them."""
+    """The workers are not ready yet. Only the readiness probe raises it; requests wait for them."""
 
 
 class DrainingError(ServiceError):
-    """The service is about to stop and takes nothing new."""
+    """The service is about to stop and accepts no new requests."""
 
     def __init__(
-        self, message: str = "the service is about to stop; ask another replica, or this one again in a few seconds"
+        self, message: str = "the service is about to stop; use another replica, or try again in a few seconds"
     ) -> None:
         super().__init__(message)

@@ -1,19 +1,19 @@
-"""The service's home: everything that outlasts a request, held by one service, with a limit on its size.
+"""The service's home: the folder of all durable state, locked by one service, with a limit on its size.
 
 lock                      held by the one service that runs here
-replica.json              the id of this home, by which clients tell replicas apart
+replica.json              the id of this home, by which clients distinguish replicas
 datasets/NAME/            dataset.json, manifest.arrow, and for an upload files/
 pipelines/NAME.yaml       saved pipelines
 streams/ID.json           declared streams
-verdicts/SUBJECT.json     records that killed or outlived a worker under a pipeline: refused for ever
+verdicts/SUBJECT.json     records that killed a worker or timed out under a pipeline: refused for ever
 jobs.sqlite               the list of jobs
-seen-files.sqlite3        what this machine saw of files; may be removed, then they are hashed once more
-outputs/NAME/             what jobs write
+seen-files.sqlite3        status and digest of files that this machine has read; if removed, they are hashed again
+outputs/NAME/             output folders of jobs
 decoded/                  decoded images that are kept between epochs; emptied at start
 tmp/                      uploads under way; emptied at start
 
-A writer reserves what AUGMENT_MAX_HOME_BYTES leaves before it writes, so that two never take the same bytes. A
-reservation counts with the part that is not on the disk yet; the rest is measured with all other files.
+A writer reserves bytes of AUGMENT_MAX_HOME_BYTES before it writes, so that two writers never use the same bytes. Only
+the unwritten part of a reservation is counted; the written part is measured with all other files.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Home:
-    """A folder that one service at a time holds."""
+    """Home folder, locked by one service at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -65,15 +65,15 @@ class Home:
         """Random id of this home, 32 hexadecimal digits. A copy of the home has the same."""
 
     def folder(self, kind: str, name: str) -> Path:
-        """The path of something named; MalformedError where the name could be anything but a name."""
+        """Return the path of a named item of a kind. Raises MalformedError if the name is invalid."""
         return self.path / kind / checked_name(name)
 
     def used_bytes(self) -> int:
-        """Bytes of uploads and outputs, as AUGMENT_MAX_HOME_BYTES bounds them."""
+        """Return the bytes that AUGMENT_MAX_HOME_BYTES limits: uploads and outputs."""
         return sum(folder_bytes(self.path / kind) for kind in ("datasets", "outputs", "tmp"))
 
     def close(self) -> None:
-        """Give the home back."""
+        """Release the lock."""
         os.close(self._lock)
 
 
@@ -82,21 +82,21 @@ _REPLICA_ID = re.compile(r"[0-9a-f]{32}")
 
 def _read_or_write_replica_id(path: Path) -> str:
     match read_note(path):
-        case {"version": 1, "replica": str(found)} if _REPLICA_ID.fullmatch(found):
-            return found
-    made = secrets.token_hex(16)
+        case {"version": 1, "replica": str(stored)} if _REPLICA_ID.fullmatch(stored):
+            return stored
+    new = secrets.token_hex(16)
     if path.exists():
-        _log.warning("%s is damaged or of another version; the replica's new id is %s", path, made)
+        _log.warning("%s is damaged or of another version; the replica's new id is %s", path, new)
     try:
-        write_json(path, {"version": 1, "replica": made})
+        write_json(path, {"version": 1, "replica": new})
     except StorageError as error:
-        # The id only spreads requests: what is on a full disk can still be served.
+        # The id only distributes requests: a service on a full disk can still answer.
         _log.warning("%s; until then the replica has another id after each start", error)
-    return made
+    return new
 
 
 def file_bytes(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; 0 where there is none."""
+    """Return the bytes of a file or of all files below a folder; 0 if it does not exist."""
     try:
         return folder_bytes(path) if path.is_dir() else path.lstat().st_size
     except (FileNotFoundError, NotADirectoryError):
@@ -104,7 +104,7 @@ def file_bytes(path: Path) -> int:
 
 
 def folder_bytes(root: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Return the bytes of all files below a folder."""
     total = 0
     for above, _, files in os.walk(root):
         for file in files:
@@ -116,10 +116,10 @@ def folder_bytes(root: Path) -> int:
 
 
 def checked_name(name: str) -> str:
-    """The name itself where it is one: letters, digits, '.', '_' and '-', at most 100, not beginning with a sign."""
+    """Return the name if it is valid, else raise MalformedError."""
     if not NAME.fullmatch(name):
         raise MalformedError(
-            f"the name {quoted(name, 100)} is refused; a name has 1 to 100 letters, digits, '.', '_' and '-', and "
+            f"the name {quoted(name, 100)} is invalid; a name has 1 to 100 letters, digits, '.', '_' and '-', and "
             "begins with a letter or digit"
         )
     return name
@@ -127,7 +127,7 @@ def checked_name(name: str) -> str:
 
 @contextmanager
 def storing(failure: str) -> Iterator[None]:
-    """Say what the disk refuses as StorageError, which begins with the words of ``failure``."""
+    """Raise OSErrors of the block as StorageError, with a message that begins with ``failure``."""
     try:
         yield
     except OSError as error:
@@ -137,18 +137,18 @@ def storing(failure: str) -> Iterator[None]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Bring a file into place whole or not at all, and wait for the disk: what was acknowledged survives."""
+    """Write a file atomically and wait for the disk, so that it survives a crash."""
     with storing(f"{path.name} cannot be written"), replacing(path, durable=True) as draft:
         draft.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """``write_whole`` of a JSON document."""
+    """Write a JSON document as ``write_whole`` does."""
     write_whole(path, json.dumps(value, indent=1, sort_keys=True).encode())
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it."""
+    """Remove a file, or a folder with its content."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, onerror=_raise_unless_gone)
     else:
@@ -156,7 +156,7 @@ def remove(path: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """``remove`` what nobody needs any more; where that fails it is logged, and left to the next start."""
+    """Remove something that is no longer needed. A failure is logged, and the next start tries again."""
     try:
         remove(path)
     except OSError as error:
@@ -164,12 +164,12 @@ def discard(path: Path) -> None:
 
 
 def _raise_unless_gone(_function: object, _path: str, failure: tuple[object, BaseException, object]) -> None:
-    if not isinstance(failure[1], FileNotFoundError):  # somebody else removes the same folder
+    if not isinstance(failure[1], FileNotFoundError):  # another thread removes the same folder
         raise failure[1]
 
 
 class Quota:
-    """The bytes of one home. Safe between threads; every method walks through the home's files."""
+    """Limit on the bytes of one home. Thread-safe; every method but ``release`` walks through the home's files."""
 
     def __init__(self, home: Home, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -178,22 +178,22 @@ class Quota:
         self._kept: set[Reservation] = set()
 
     def used_bytes(self) -> int:
-        """Bytes of uploads and outputs, those that are kept for writers among them."""
+        """Return the bytes of uploads and outputs, including reserved ones."""
         with self._lock:
             return self._used_bytes()
 
     def check(self, num_bytes: int = 1) -> None:
-        """Raise NoRoomError where so many bytes more have no room now; nothing is kept."""
+        """Raise NoRoomError if so many more bytes have no room now. Nothing is reserved."""
         self._room(self.used_bytes(), num_bytes)
 
     def reserve(self, path: Path, at_most: int) -> "Reservation":
-        """Keep so many bytes, or what is left, for a file or folder; NoRoomError where nothing is."""
+        """Reserve up to ``at_most`` bytes for a file or folder. Raises NoRoomError if none are left."""
         kept = Reservation(self, path)
         self.grow(kept, 1, at_most)
         return kept
 
     def grow(self, kept: "Reservation", at_least: int, at_most: int) -> None:
-        """Keep more for it: as much as there is between the two; NoRoomError where that is too little."""
+        """Grow a reservation to at most ``at_most`` bytes. Raises NoRoomError if ``at_least`` do not fit."""
         with self._lock:
             self._kept.discard(kept)
             others = self._used_bytes() - file_bytes(kept.path)
@@ -203,12 +203,12 @@ class Quota:
                 self._kept.add(kept)
 
     def release(self, kept: "Reservation") -> None:
-        """What of it was written counts as any other file from now on."""
+        """End a reservation; its written part then counts like any other file."""
         with self._lock:
             self._kept.discard(kept)
 
     def _used_bytes(self) -> int:
-        # First what is not written: what is written meanwhile then counts twice, and not nowhere.
+        # The unwritten part first: bytes that are written meanwhile are then counted twice instead of never.
         unwritten = sum(max(0, kept.num_bytes - file_bytes(kept.path)) for kept in self._kept)
         return unwritten + self._home.used_bytes()
 
@@ -216,8 +216,8 @@ class Quota:
         room = self.max_bytes - used
         if room < wanted:
             raise NoRoomError(
-                f"the home holds {used} bytes of {self.max_bytes} (AUGMENT_MAX_HOME_BYTES), those of uploads under way "
-                f"among them, and {wanted} more are asked for; delete datasets or outputs, or raise the limit"
+                f"the home holds {used} bytes of {self.max_bytes} (AUGMENT_MAX_HOME_BYTES), including uploads under "
+                f"way, and {wanted} more are needed; delete datasets or outputs, or raise the limit"
             )
         return room
 

@@ -1,6 +1,6 @@
-"""Middleware of every request: an id, a key, a bound on the body, a count and a log line.
+"""Middleware of every request: request id, key check, body limit, metrics and log line.
 
-Pure ASGI, because the answers are streams: nothing here collects a body. A key comes as ``Authorization: Bearer``, or
+It is pure ASGI, because answers are streams and must not be collected. A key is sent as ``Authorization: Bearer``, or
 as the password of HTTP Basic, so that it can be part of a URL.
 """
 
@@ -32,13 +32,13 @@ from service.errors import (
 from service.observe import Metrics
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics", "/version"})
-"""Probes: asked by machines that hold no key, and they tell nothing that one protects."""
+"""Probes, for machines without a key. They reveal nothing that a key protects."""
 
 _OPEN_FOLDER = "/client/"
-"""The wheel of the client: pip holds no key."""
+"""Folder of the client's wheel, because pip has no key."""
 
 VERSION_HEADER = "Augment-Version"
-"""On every answer, so that a client need not ask for it."""
+"""Header of every answer, so that a client need not request the version."""
 
 
 def is_open(path: str) -> bool:
@@ -47,21 +47,21 @@ def is_open(path: str) -> bool:
 
 
 def check(authorization: str | None, api_keys: Sequence[str]) -> None:
-    """Raise UnauthorizedError unless the header holds one of the keys; where there are no keys, everybody may."""
+    """Raise UnauthorizedError unless the header holds one of the keys, or no keys are set."""
     if not api_keys:
         return
     given = _key_in(authorization)
-    # All are compared, each in constant time, so that the time tells neither a key's bytes nor its place.
+    # All are compared, each in constant time, so that the time reveals neither a key's bytes nor its position.
     matches = [hmac.compare_digest(given, key.encode()) for key in api_keys]
     if not any(matches):
-        what = "no key was presented" if authorization is None else "the key is not known"
+        what = "no key was sent" if authorization is None else "the key is unknown"
         raise UnauthorizedError(f"{what}; send it as 'Authorization: Bearer KEY' or as the password of HTTP Basic")
 
 
 def _key_in(authorization: str | None) -> bytes:
     scheme, _, value = (authorization or "").partition(" ")
     if scheme.lower() == "bearer":
-        return value.strip().encode("latin-1")  # what ASGI decoded it by
+        return value.strip().encode("latin-1")  # ASGI decodes headers as Latin-1
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
@@ -72,13 +72,13 @@ def _key_in(authorization: str | None) -> bytes:
 
 _log = logging.getLogger("service.requests")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-"""Methods that are counted under their names; clients can invent others without end."""
+"""Methods that metrics count by name; all others are counted together, because clients can invent any number."""
 
 
 class Outermost:
-    """Gives each request its id, counts it and logs one line when its answer has ended.
+    """Outermost middleware: sets the request id and the version header, counts and logs each request.
 
-    Each answer tells the service's version.
+    One line is logged when the answer has ended.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, version: str) -> None:
@@ -119,8 +119,8 @@ class Outermost:
             else:
                 raise
         except Exception as error:
-            _log.error("a defect of ours", exc_info=error, extra={"request_id": request_id})
-            if status:  # the answer has begun: the server cuts the connection, so that nobody takes half of it for all
+            _log.error("unexpected error", exc_info=error, extra={"request_id": request_id})
+            if status:  # the answer has begun: the server resets the connection, so that it is not taken for whole
                 raise
             await problems.response(problems.defect(request_id))(scope, receive, send_counted)
         finally:
@@ -144,9 +144,9 @@ class Outermost:
 
 
 class Head:
-    """Answers HEAD as GET without the body (RFC 9110, section 9.3.2): load balancers ask so.
+    """Middleware that answers HEAD as GET without the body (RFC 9110, section 9.3.2), for load balancers.
 
-    What a GET would go on to render is stopped, as if the client had left.
+    Rendering that GET would continue is stopped, as if the client had left.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -177,7 +177,7 @@ class Head:
 
 
 class Keys:
-    """Lets nobody without a key past, but to what is open."""
+    """Middleware that refuses requests without a key, except to open paths."""
 
     def __init__(self, app: ASGIApp, api_keys: Sequence[str]) -> None:
         self._app = app
@@ -199,17 +199,16 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 def _coded(coding: str) -> MediaTypeError:
     message = (
-        f"the header Content-Encoding is {quoted(coding, 100)}, and bodies are taken as they are: leave the header out "
-        "and send the body uncompressed; a compressed archive of a dataset is sent with the header Content-Type: "
-        "application/gzip alone"
+        f"the header Content-Encoding is {quoted(coding, 100)}, but bodies are not decoded: leave the header out and "
+        "send the body uncompressed; send a compressed archive of a dataset with Content-Type: application/gzip only"
     )
     return MediaTypeError(message, [Problem(("header", "Content-Encoding"), message)])
 
 
 class BodyLimit:
-    """Refuses bodies that are compressed, too slow, or too long (as announced, or once they exceed the limit).
+    """Middleware that refuses bodies that are compressed, too slow, or too long (as announced or as received).
 
-    Uploads of datasets have a bound of their own (AUGMENT_MAX_HOME_BYTES), which their route sees to.
+    Uploads of datasets have another limit (AUGMENT_MAX_HOME_BYTES), which their route checks.
     """
 
     def __init__(
@@ -258,11 +257,11 @@ class BodyLimit:
                 return await receive()
         except TimeoutError as error:
             raise SlowBodyError(
-                f"nothing of the body came for {self._timeout_s:g} seconds (AUGMENT_BODY_TIMEOUT_S); send it again"
+                f"no part of the body arrived for {self._timeout_s:g} seconds (AUGMENT_BODY_TIMEOUT_S); send it again"
             ) from error
 
     def _too_large(self, num_bytes: int) -> TooLargeError:
         return TooLargeError(
-            f"the body has {num_bytes} bytes or more; the limit is {self._max_bytes} (AUGMENT_MAX_BODY_BYTES): send "
+            f"the body has at least {num_bytes} bytes; the limit is {self._max_bytes} (AUGMENT_MAX_BODY_BYTES): send "
             "fewer or smaller images, or upload a dataset"
         )

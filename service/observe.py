@@ -1,4 +1,4 @@
-"""Metrics as Prometheus text, and logs as one JSON object a line on standard error."""
+"""Metrics as Prometheus text, and logs on standard error as one JSON object per line."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Metrics:
-    """One registry for one application; counts are safe between threads."""
+    """Metrics of one application, with its own registry. Thread-safe."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -38,7 +38,7 @@ class Metrics:
             ["stage"],
         )
         self.batches_sent = counter("augment_batches_sent", "Batches sent to readers.")
-        self.batch_cache = counter("augment_batch_cache", "Batches asked for, by hit, shared or miss.", ["outcome"])
+        self.batch_cache = counter("augment_batch_cache", "Batches requested, by hit, shared or miss.", ["outcome"])
         self.batch_cache_bytes = level("augment_batch_cache_bytes", "Bytes of rendered batches that are kept.")
         self.records_refused = counter("augment_records_refused", "Records refused, by reason.", ["reason"])
         self.requests_refused = counter("augment_requests_refused", "Requests refused, by status.", ["status"])
@@ -47,31 +47,31 @@ class Metrics:
         self.bytes_received = counter("augment_bytes_received", "Bytes of requests.")
 
     def observe_stages(self, seconds: Mapping[str, float]) -> None:
-        """Count what a worker says that each stage of its task took."""
+        """Add the seconds that each stage of a worker's task took."""
         for stage, took_s in seconds.items():
             self.stage_seconds.labels(stage).observe(took_s)
 
     def watch(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        """Ask for further metrics whenever they are read."""
+        """Add a function that returns further metrics whenever they are read."""
         self._registry.register(_Watched(collect))
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 def gauge(name: str, help_text: str, value: float) -> Metric:
-    """A value that is read when it is asked for."""
+    """Return a gauge with its current value."""
     return GaugeMetricFamily(name, help_text, value=value)
 
 
 def counter(name: str, help_text: str, value: float) -> Metric:
-    """A count that is read when it is asked for."""
+    """Return a counter with its current value."""
     return CounterMetricFamily(name, help_text, value=value)
 
 
 def labelled(name: str, help_text: str, label: str, values: Mapping[str, float], *, counts: bool = False) -> Metric:
-    """Values by one label; ``counts`` where they only grow."""
+    """Return a metric with one label; ``counts`` if its values only grow."""
     kind = CounterMetricFamily if counts else GaugeMetricFamily
     family = kind(name, help_text, labels=[label])
     for key, value in sorted(values.items()):
@@ -91,10 +91,10 @@ _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 
 
 class JsonFormatter(logging.Formatter):
-    """A log record as one line of JSON: time (UTC), level, logger, message, and whatever ``extra`` holds."""
+    """Formatter of log records as JSON: time (UTC), level, logger, message, and the fields of ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line without a line break."""
+        """Return one line without a line break."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "time": f"{stamp}.{int(record.msecs):03}Z",
@@ -117,4 +117,4 @@ def configure(level: str) -> None:
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = name != "uvicorn.access"  # middleware.py logs requests, with their ids
+        logging.getLogger(name).propagate = name != "uvicorn.access"  # middleware.py logs requests with their ids

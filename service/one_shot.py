@@ -1,7 +1,7 @@
 """One-shot requests: images received into files, rendered by the workers, answered as an image or a bundle.
 
-Received images are kept where rendered batches are (in memory while there is room), under names that are never used
-again, and are removed with the request: a worker that comes late finds nothing.
+Received images are kept in the folder of rendered batches (in memory while there is room), under unique names, and are
+removed with the request. A late worker then finds no file.
 """
 
 import asyncio
@@ -49,21 +49,21 @@ TEXT_FIELDS = frozenset(
 
 FORM_LINE = "`curl -F images=@cat.jpg -F pipeline=flip-rotate-crop URL/v1/augment -o out.jpg`"
 BODY_LINE = "`curl --data-binary @cat.jpg 'URL/v1/augment?pipeline=flip-rotate-crop' -o out.jpg`"
-"""Commands that work, for refusals; ``problems`` puts in the service's own URL."""
+"""Working commands for error messages; ``problems`` fills in the service's URL."""
 
 _FLUSH_BYTES = 2**20
 _FLUSH_IN_MEMORY_BYTES = 2**18
-"""Copied into memory it is a tenth of a millisecond: less than a thread takes to hear of it."""
+"""Copying this much into memory takes a tenth of a millisecond, less than starting a thread."""
 _HEAD_BYTES = 4096
 _MAX_TEXT_BYTES = 2**16
-"""A pipeline's text has at most so many."""
+"""Longest text field: that of a pipeline."""
 _MAX_ANNOTATIONS_BYTES = 2**24
-"""64 images with some hundred polygons each."""
+"""Enough for 64 images with some hundred polygons each."""
 
 
 @dataclass(slots=True)
 class RequestFiles:
-    """The files of one request; ``close`` removes them all, results among them."""
+    """The files of one request, including results. ``close`` removes them all."""
 
     files: BatchFiles
     max_images: int
@@ -77,56 +77,60 @@ class RequestFiles:
     _num_waiting: int = 0
 
     def new_file(self, num_bytes: int) -> Path:
-        """An empty file that goes with the request."""
+        """Create an empty file that is removed with the request."""
         path = self.files.new(num_bytes)
         self._paths.append(path)
         return path
 
     def begin(self, name: str) -> None:
-        """What comes now is another image."""
+        """Begin another image. Raises CallError beyond the limit."""
         if len(self.sources) >= self.max_images:
             raise CallError(
-                f"there are more than {self.max_images} images (AUGMENT_MAX_IMAGES); send them in several "
-                "requests, or register a dataset"
+                f"the request has more than {self.max_images} images (AUGMENT_MAX_IMAGES); send several requests, or "
+                "register a dataset"
             )
         path = self.new_file(self.expected_bytes)
         self.sources.append(RequestImage(name or f"image {len(self.sources)}", path))
         self._waiting.append((path, bytearray()))
 
     def begin_mask(self) -> None:
-        """What comes now is a mask."""
+        """Begin another mask. Raises CallError beyond the limit."""
         if len(self.masks) >= self.max_images:
-            raise CallError(f"there are more than {self.max_images} masks (AUGMENT_MAX_IMAGES); send one an image")
+            raise CallError(
+                f"the request has more than {self.max_images} masks (AUGMENT_MAX_IMAGES); send one for each image"
+            )
         self.masks.append(self.new_file(self.expected_bytes))
         self._waiting.append((self.masks[-1], bytearray()))
 
     def describe(self, annotations: str | None) -> None:
-        """Give each image its mask, in their order, and what is said about it. CallError where they do not fit."""
+        """Assign masks and annotations to the images, in their order. Raises CallError if they do not match."""
         if self.masks and len(self.masks) != len(self.sources):
             raise CallError(
-                f"there are {len(self.masks)} masks for {len(self.sources)} images; send one for each, in their order"
+                f"the request has {len(self.masks)} masks for {len(self.sources)} images; send one mask for each "
+                "image, in the same order"
             )
         names = [source.name for source in self.sources]
-        said = [NOTHING_SAID] * len(names) if annotations is None else request_annotations.read(annotations, names)
+        described = [NOTHING_SAID] * len(names) if annotations is None else request_annotations.read(annotations, names)
         masks: list[Path | None] = [*self.masks] or [None] * len(names)
         self.sources = [
-            replace(source, said=one, mask=mask) for source, one, mask in zip(self.sources, said, masks, strict=True)
+            replace(source, said=each, mask=mask)
+            for source, each, mask in zip(self.sources, described, masks, strict=True)
         ]
 
     @property
     def are_described(self) -> bool:
-        """Whether anything but images was sent: then anything but images is answered."""
+        """True if masks or annotations were sent, so that the answer has them too."""
         return bool(self.masks) or any(source.said != NOTHING_SAID for source in self.sources)
 
     def add(self, data: bytes) -> None:
-        """The next bytes of the image or mask; ``flush`` writes them."""
+        """Buffer the next bytes of the image or mask; ``flush`` writes them."""
         self._waiting[-1][1].extend(data)
         if len(self.head) < _HEAD_BYTES:
             self.head.extend(data[: _HEAD_BYTES - len(self.head)])
         self._num_waiting += len(data)
 
     async def flush(self, *, all_of_it: bool = False) -> None:
-        """Write what waits, where it is enough to be worth it, or in any case; what goes to a disk, in a thread."""
+        """Write the buffered bytes if there are enough; with ``all_of_it`` always. Disks are written in a thread."""
         in_memory = all(self.files.is_in_memory(path) for path, _ in self._waiting)
         enough = _FLUSH_IN_MEMORY_BYTES if in_memory else _FLUSH_BYTES
         if not self._num_waiting or (self._num_waiting < enough and not all_of_it):
@@ -138,16 +142,16 @@ class RequestFiles:
             else:
                 await to_thread.run_sync(_append, waiting)
         except OSError as error:
-            raise StorageError(f"an image cannot be kept: {error.strerror}; free space and try again") from error
+            raise StorageError(f"an image cannot be stored: {error.strerror}; free space and try again") from error
 
     def close(self) -> None:
-        """Remove everything."""
+        """Remove all files."""
         for path in self._paths:
             path.unlink(missing_ok=True)
 
 
 async def receive_form(request: Request, images: RequestFiles) -> dict[str, str]:
-    """The parts ``images`` are the images; the text fields are returned. MalformedError where it is no whole form."""
+    """Receive a form's images and masks, and return its text fields. Raises MalformedError for a broken form."""
 
     def begin(name: str, filename: str) -> bool:
         if name in IMAGE_FIELDS:
@@ -159,12 +163,12 @@ async def receive_form(request: Request, images: RequestFiles) -> dict[str, str]
             return False
         return True
 
-    max_parts = 2 * images.max_images + len(TEXT_FIELDS) + 1  # one too many of either is refused by its name
+    max_parts = 2 * images.max_images + len(TEXT_FIELDS) + 1  # one more, so that `begin` names an excess image
     longer = {request_annotations.FIELD: _MAX_ANNOTATIONS_BYTES}
     fields = receive.Fields(begin, _MAX_TEXT_BYTES, max_parts, "curl -F images=@cat.jpg", longer)
     texts = await receive.receive_form(request, images, fields)
     if not images.sources:
-        raise CallError(f"the form has no image; send one or more in the field images: {FORM_LINE}")
+        raise CallError(f"the form has no image; send one or more in the field `images`: {FORM_LINE}")
     await to_thread.run_sync(images.describe, texts.pop(request_annotations.FIELD, None))
     return texts
 
@@ -174,11 +178,11 @@ def _check_text(name: str, filename: str) -> None:
         return
     if filename:
         raise CallError(
-            f"the form has a file in the field {quoted(name, 100)}; images come in the field images, masks in masks: "
-            f"{FORM_LINE}"
+            f"the form has a file in the field {quoted(name, 100)}; send images in the field `images`, masks in "
+            f"`masks`: {FORM_LINE}"
         )
     known = ", ".join(sorted(TEXT_FIELDS))
-    raise CallError(f"the form has a field {quoted(name, 100)}; send images, masks, and {known}")
+    raise CallError(f"the form has an unknown field {quoted(name, 100)}; fields are images, masks, {known}")
 
 
 def _append(waiting: list[tuple[Path, bytearray]]) -> None:
@@ -191,21 +195,21 @@ def _append(waiting: list[tuple[Path, bytearray]]) -> None:
 
 PROVENANCE = "Augment-Provenance"
 PROVENANCE_MAX_BYTES = 4096
-"""Half of what common servers and proxies allow all headers together."""
+"""Half of the limit that common servers and proxies set for all headers together."""
 
 _ROOM_FACTOR = 2
 
 _SEPARATORS = re.compile(r"[/\\]")
 _RESERVED = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+')
-"""What no name may hold on Windows (Microsoft, "Naming Files, Paths, and Namespaces"), or that breaks a line."""
+"""Characters reserved by Windows (Microsoft, "Naming Files, Paths, and Namespaces"), and line breaks."""
 _DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)")
 _STEM_BYTES = 220
-"""Of the 255 that a file's name may have; the number, the copy and ``.mask.png`` follow."""
+"""Longest stem: of the 255 bytes of a file's name, the rest is for the number, the copy and ``.mask.png``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is to be done to each image; with ``same_draw`` all images of the request have one key."""
+    """Options of a one-shot request. With ``same_draw`` all its images have one key."""
 
     pipeline: Pipeline
     seed: int
@@ -215,7 +219,7 @@ class Options:
     first_copy: int = 0
     same_draw: bool = False
     references: Mapping[str, DatasetEntry] = field(default_factory=dict)
-    """The datasets that transforms take images of, by the pipeline's names."""
+    """Datasets whose images transforms use, by the names in the pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +232,7 @@ class ImageCopies:
 
 
 class OneShot:
-    """Renders images of requests. Of the event loop's thread only."""
+    """Renderer of one-shot requests. For the event loop's thread only."""
 
     def __init__(
         self, files: BatchFiles, datasets: Datasets, workers: Workers, metrics: Metrics, settings: Settings
@@ -240,10 +244,10 @@ class OneShot:
         self._settings = settings
 
     async def render(self, images: RequestFiles, options: Options) -> list[ImageCopies]:
-        """All copies of all images, or the refusal of the first image that cannot be used.
+        """Render all copies of all images. Cancelling stops the work at once.
 
-        Raises RecordError, CallError beyond a limit, ConflictError where references have changed. Cancelled, it stops
-        the work at once.
+        Raises RecordError for the first image that cannot be used, CallError beyond a limit, ConflictError if
+        references have changed.
         """
         settings, sources = self._settings, images.sources
         num_results = len(sources) * options.copies
@@ -253,20 +257,20 @@ class OneShot:
                 f"at most {settings.max_images} (AUGMENT_MAX_IMAGES): send several requests, or start a job"
             )
         try:
-            if num_results > 1:  # one alone is bounded by AUGMENT_MAX_PIXELS
+            if num_results > 1:  # a single one is bounded by AUGMENT_MAX_PIXELS
                 await self._check_pixels(sources, options.copies)
             async with registry.reading(self._datasets, options.references.values()):
                 try:
-                    made = await self._render(images, options)
-                except StorageError:  # results may be larger than was expected; what is idle makes room for them
+                    results = await self._render(images, options)
+                except StorageError:  # results may be larger than expected; remove idle batches to make room
                     if not self.files.reclaim(settings.batch_cache_bytes):
                         raise
-                    made = await self._render(images, options)
+                    results = await self._render(images, options)
         except RecordError as error:
             self._metrics.records_refused.labels(str(error.reason)).inc()
             raise
         self._metrics.images.inc(num_results)
-        return made
+        return results
 
     async def _check_pixels(self, sources: Sequence[RequestImage], copies: int) -> None:
         task = ImageSizesTask(tuple(sources), self._settings.max_pixels)
@@ -274,14 +278,14 @@ class OneShot:
         total = copies * sum(height * width for height, width in sizes)
         if total > self._settings.max_request_pixels:
             raise CallError(
-                f"the images have {total} pixels, each counted once a copy; the limit of one request is "
+                f"the images have {total} pixels, counted once for each copy; the limit of one request is "
                 f"{self._settings.max_request_pixels} (AUGMENT_MAX_REQUEST_PIXELS): send several requests"
             )
 
     async def _render(self, images: RequestFiles, options: Options) -> list[ImageCopies]:
         files: list[Path] = []
         futures: list[Future[Copies]] = []
-        made: list[ImageCopies] = []
+        results: list[ImageCopies] = []
         references = tuple(
             ReferenceSource(name, self._datasets.manifest(entry), entry.digest)
             for name, entry in options.references.items()
@@ -311,20 +315,20 @@ class OneShot:
             for source, path, one in zip(images.sources, files, waiting, strict=True):
                 copies = one.result()
                 self._metrics.observe_stages(copies.seconds)
-                made.append(ImageCopies(source, path, copies.results))
-            return made
+                results.append(ImageCopies(source, path, copies.results))
+            return results
         finally:
             for future in futures:
-                future.cancel()  # a late worker stops before its next copy, and its file is gone
-            for path in files if not made else ():
+                future.cancel()  # a late worker stops before its next copy, because its file is gone
+            for path in files if not results else ():
                 path.unlink(missing_ok=True)
 
 
-def single(made: ImageCopies, options: Options, *, in_memory: bool) -> tuple[BatchFile, dict[str, str]]:
-    """The only result as it is served: its file, and the headers that go with it."""
-    result = made.results[0]
-    name = f"{safe_stem(made.source.name)}__{result.copy}.{encode.EXTENSIONS[options.image_format]}"
-    file = BatchFile(made.path, Laid(result.num_bytes, result.num_bytes), in_memory=in_memory)
+def single(copies: ImageCopies, options: Options, *, in_memory: bool) -> tuple[BatchFile, dict[str, str]]:
+    """Return the file and the headers of a single result."""
+    result = copies.results[0]
+    name = f"{safe_stem(copies.source.name)}__{result.copy}.{encode.EXTENSIONS[options.image_format]}"
+    file = BatchFile(copies.path, Laid(result.num_bytes, result.num_bytes), in_memory=in_memory)
     headers = {
         "Content-Type": f"image/{options.image_format}",
         "Content-Length": str(result.num_bytes),
@@ -334,22 +338,22 @@ def single(made: ImageCopies, options: Options, *, in_memory: bool) -> tuple[Bat
     return file, headers
 
 
-def pack(kind: Bundle, made: Sequence[ImageCopies], options: Options, into: Path) -> int:
-    """Write all results into a file, in a thread; returns its bytes."""
+def pack(kind: Bundle, images: Sequence[ImageCopies], options: Options, into: Path) -> int:
+    """Write all results into a bundle and return its size in bytes. Blocks."""
     names, extension = _Names(), encode.EXTENSIONS[options.image_format]
     entries = []
-    for one in made:
-        length = sum(result.num_bytes + result.mask_bytes for result in one.results)
-        data = result_file.read_content(one.path, Laid(length, length))
-        stem = names.stem(one.source.name)
+    for image in images:
+        length = sum(result.num_bytes + result.mask_bytes for result in image.results)
+        data = result_file.read_content(image.path, Laid(length, length))
+        stem = names.stem(image.source.name)
         entries += [
             BundleEntry(
                 f"{stem}__{result.copy}.{extension}",
                 data[result.start : result.start + result.num_bytes],
-                {"image": one.source.name, **_annotation(result)},
+                {"image": image.source.name, **_annotation(result)},
                 *_mask(f"{stem}__{result.copy}", result, data),
             )
-            for result in one.results
+            for result in image.results
         ]
     with storing("the results cannot be packed"), into.open("r+b") as file:
         bundle.write(kind, file, entries, _head(options))
@@ -357,7 +361,7 @@ def pack(kind: Bundle, made: Sequence[ImageCopies], options: Options, into: Path
 
 
 def provenance_header(document: Mapping[str, Any]) -> str:
-    """ASCII JSON of at most 4 kB; where parameters make it longer they are left out, and it says so."""
+    """Return ASCII JSON of at most 4 kB. Parameters that make it longer are left out, and ``left_out`` says so."""
     text = _ascii(document)
     if len(text) <= PROVENANCE_MAX_BYTES:
         return text
@@ -402,7 +406,7 @@ def _ascii(document: Mapping[str, Any]) -> str:
 
 
 class _Names:
-    """Names for files, no two alike even where case does not count."""
+    """Generator of distinct file names, ignoring case."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -418,10 +422,10 @@ class _Names:
 
 
 def safe_stem(name: str) -> str:
-    """Return an image's name without folders and extension, every letter kept, safe wherever it is unpacked.
+    """Return an image's name without folders and extension, in any script, safe to unpack on any system.
 
-    Normal form C. Control characters and those that Windows reserves become ``_``, dots in front go
-    (they would hide the file), and what is longer than a file's name may be is cut.
+    The name is in NFC. Control characters and those that Windows reserves become ``_``. Leading dots are removed,
+    because they would hide the file. Long names are cut.
     """
     last = _SEPARATORS.split(unicodedata.normalize("NFC", name))[-1]
     stem = keys.without_extension(last) if tree.is_image(last) else last

@@ -1,7 +1,7 @@
-"""The OpenAPI document, with keys and problem documents, and ``/docs``: a page to read and try it in a browser.
+"""The OpenAPI document, with keys and problem documents, and the page ``/docs`` to read and try it.
 
 FastAPI's own page loads Swagger UI from a content delivery network. Here its scripts come from the package
-fastapi-offline, which carries them, so that the page works offline and nothing on it leads to another host.
+fastapi-offline, so that the page works offline and contacts no other host.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,16 +15,16 @@ from service import middleware, problems, schemas
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`."},
-    "basic": {"type": "http", "scheme": "basic", "description": "The key is the password; the user's name is nothing."},
+    "basic": {"type": "http", "scheme": "basic", "description": "The key is the password; the user name is ignored."},
 }
 _PROBLEM = f"#/components/schemas/{schemas.ProblemDocument.__name__}"
 
 
 class Application(FastAPI):
-    """FastAPI, told apart only by what /openapi.json says of refusals and keys."""
+    """FastAPI application whose /openapi.json describes error responses and keys."""
 
     def openapi(self) -> dict[str, Any]:
-        """The document, made at the first call."""
+        """Return the document, which is generated at the first call."""
         if self.openapi_schema is None:
             document = super().openapi()
             document.setdefault("components", {})["securitySchemes"] = _SCHEMES
@@ -35,22 +35,22 @@ class Application(FastAPI):
         return self.openapi_schema or {}
 
 
-_RETRY_AFTER = {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}}
+_RETRY_AFTER = {"description": "Seconds after which to retry.", "schema": {"type": "integer"}}
 _HERE = "http://127.0.0.1:8000/"
 
 
 def _correct(path: str, operation: dict[str, Any]) -> None:
-    said = operation.get("description", "").replace("URL/", _HERE)
-    if said:
-        operation["description"] = said
+    description = operation.get("description", "").replace("URL/", _HERE)
+    if description:
+        operation["description"] = description
     if middleware.is_open(path):
         operation["security"] = []
     else:
         content = {problems.MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
-        operation["responses"]["401"] = {"description": "No key, or one that is not known.", "content": content}
+        operation["responses"]["401"] = {"description": "The key is missing or unknown.", "content": content}
     for status, response in operation["responses"].items():
         if response["description"] == "Successful Response":
-            response["description"] = said.partition(". ")[0].partition("\n\n")[0].removesuffix(".") + "."
+            response["description"] = description.partition(". ")[0].partition("\n\n")[0].removesuffix(".") + "."
         if status in {"429", "503"}:
             response.setdefault("headers", {})["Retry-After"] = _RETRY_AFTER
     for response in operation["responses"].values():
@@ -69,9 +69,9 @@ _A_DAY = "private, max-age=86400"
 
 
 def install(app: FastAPI) -> None:
-    """Add the page and its files; none of them is in the description itself."""
+    """Add the page ``/docs`` and its files, which are not in the OpenAPI document."""
     page = get_swagger_ui_html(
-        openapi_url="openapi.json",  # relative, so that it is found behind a proxy that adds a prefix
+        openapi_url="openapi.json",  # relative, so that it works behind a proxy that adds a prefix
         title=f"{app.title} {app.version}",
         swagger_js_url="docs/swagger-ui-bundle.js",
         swagger_css_url="docs/swagger-ui.css",

@@ -1,4 +1,4 @@
-"""Pipelines by name: the presets that come with the engine, and those that clients saved in the home."""
+"""Pipelines by name: the engine's presets, and those that clients saved in the home."""
 
 import re
 import threading
@@ -22,27 +22,27 @@ from service.home import NAME, Home, checked_name, storing, write_whole
 _SUFFIX = ".yaml"
 
 _MAX_TEXTS = 64
-"""Texts whose pipelines are kept: at most 64 kB each (``document.MAX_TEXT_BYTES``), some MB in all."""
+"""Number of texts whose pipelines are cached, of at most 64 kB each (``document.MAX_TEXT_BYTES``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedPipeline:
-    """A pipeline under its name: the text that was saved, and what it says or why this version refuses it."""
+    """A named pipeline: the saved text, and the pipeline or the error with which this version refuses it."""
 
     name: str
     is_preset: bool
     text: str
-    found: Pipeline | PipelineError
+    parsed: Pipeline | PipelineError
 
     def usable(self) -> Pipeline:
-        """The pipeline; PipelineError where it was saved by a version that took what this one does not."""
-        if isinstance(self.found, PipelineError):
-            raise self.found
-        return self.found
+        """Return the pipeline. Raises PipelineError if this version refuses a text that an older one saved."""
+        if isinstance(self.parsed, PipelineError):
+            raise self.parsed
+        return self.parsed
 
 
 class Pipelines:
-    """Reads, saves and resolves pipelines. Safe between threads; every method may read the disk."""
+    """Store of presets and saved pipelines. Thread-safe; every method but ``known`` may read the disk."""
 
     def __init__(self, home: Home) -> None:
         self._folder = home.path / "pipelines"
@@ -51,9 +51,9 @@ class Pipelines:
         self._texts = _Texts()
 
     def known(self, source: str) -> Pipeline | None:
-        """What ``get`` gives of a name or text, where that takes neither the disk nor parsing; None where it does.
+        """Return the cached pipeline of a name or text, or None if ``get`` would have to read or parse it.
 
-        Never waits: for the event loop, whose clients send the same pipeline with each image.
+        Never blocks, so the event loop may call it. Clients send the same pipeline with each image.
         """
         if not NAME.fullmatch(source):
             return self._texts.get(source)
@@ -61,9 +61,9 @@ class Pipelines:
         return named.usable() if named is not None else None
 
     def get(self, source: str | Mapping[str, Any] | Sequence[Any]) -> Pipeline:
-        """The pipeline that a request means: a preset's or a saved one's name, YAML or JSON text, or a JSON document.
+        """Return a request's pipeline: the name of a preset or a saved one, YAML or JSON text, or a JSON document.
 
-        Raises NotFoundError where nothing has that name, PipelineError with every problem in a document.
+        Raises NotFoundError for an unknown name, PipelineError with every problem in a document.
         """
         if not isinstance(source, str):
             return Pipeline(resolve(source))
@@ -75,25 +75,25 @@ class Pipelines:
         return self.named(source).usable()
 
     def named(self, name: str) -> NamedPipeline:
-        """What is under a name; NotFoundError where there is nothing."""
+        """Return the pipeline of a name. Raises NotFoundError."""
         with self._lock:
             if name not in self._known:
                 self._known[name] = _preset(name) if name in pipeline.preset_names() else self._read(checked_name(name))
             return self._known[name]
 
     def names(self) -> list[str]:
-        """All names in alphabetical order, presets among them."""
+        """Return all names in alphabetical order, including presets."""
         saved = {path.stem for path in self._folder.glob(f"*{_SUFFIX}") if NAME.fullmatch(path.stem)}
         return sorted(saved | set(pipeline.preset_names()))
 
     def save(self, name: str, text: str, *, as_json: bool = False) -> tuple[NamedPipeline, bool]:
-        """Keep a text under a name, durably before this returns; the bool says whether the name is new.
+        """Save a text durably under a name. Return the pipeline, and True if the name is new.
 
-        YAML is kept with its comments, JSON as the YAML that means the same.
+        YAML is saved with its comments, JSON as the equivalent YAML.
         """
         self._check_writable(name)
         pipeline = Pipeline.parse(text, name=name)
-        named = NamedPipeline(name, is_preset=False, text=pipeline.spec.to_yaml() if as_json else text, found=pipeline)
+        named = NamedPipeline(name, is_preset=False, text=pipeline.spec.to_yaml() if as_json else text, parsed=pipeline)
         path = self._path(name)
         with self._lock:
             is_new = not path.exists()
@@ -102,7 +102,7 @@ class Pipelines:
         return named, is_new
 
     def delete(self, name: str) -> None:
-        """Forget a saved pipeline; streams and jobs that were declared with it hold their own copy."""
+        """Delete a saved pipeline. Streams and jobs that were declared with it have their own copy."""
         self._check_writable(name)
         with self._lock:
             with storing(f"the pipeline {name} cannot be deleted"):
@@ -120,13 +120,13 @@ class Pipelines:
         except OSError as error:
             raise StorageError(f"the pipeline {name} cannot be read: {error.strerror}; try again") from error
         try:
-            return NamedPipeline(name, is_preset=False, text=text, found=Pipeline.parse(text, name=name))
+            return NamedPipeline(name, is_preset=False, text=text, parsed=Pipeline.parse(text, name=name))
         except PipelineError as error:
-            return NamedPipeline(name, is_preset=False, text=text, found=error)
+            return NamedPipeline(name, is_preset=False, text=text, parsed=error)
 
     def _check_writable(self, name: str) -> None:
         if checked_name(name) in pipeline.preset_names():
-            raise ForbiddenError(f"{name} is a preset, which comes with the engine; save yours under another name")
+            raise ForbiddenError(f"{name} is a preset and read-only; save your pipeline under another name")
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"
@@ -138,20 +138,20 @@ class Pipelines:
             message = f"there is no pipeline {name!r}{hint}"
         elif (params := _needed(transform)) is None:
             message = (
-                f"{transform} is a transform, and a pipeline is a list of transforms; this one needs parameters, which "
-                f"`curl URL/v1/transforms/{transform}` lists"
+                f"{transform} is a transform, but a pipeline is a list of transforms; `curl URL/v1/transforms/"
+                f"{transform}` lists the parameters that it needs"
             )
         else:
             document = f'[{{"{transform}": {params}}}]'
             message = (
-                f"{transform} is a transform, and a pipeline is a list of transforms: {document}, as in "
+                f"{transform} is a transform, but a pipeline is a list of transforms: {document}, as in "
                 f"`curl -F images=@cat.jpg -F 'pipeline={document}' URL/v1/augment -o out.jpg`"
             )
         return NotFoundError(message, [Problem(("pipeline",), message)])
 
 
 def transform_called(name: str) -> str | None:
-    """Return the transform of this name, whatever its case and signs, or None."""
+    """Return the transform of this name, ignoring case and punctuation, or None."""
 
     def plain(word: str) -> str:
         return re.sub("[-_. ]", "", word.lower())
@@ -160,7 +160,7 @@ def transform_called(name: str) -> str | None:
 
 
 def _needed(transform: str) -> str | None:
-    """Return the JSON of parameters with which a transform renders an image alone, or None if no simple ones do."""
+    """Return simple parameters, as JSON, that a transform works with, or None."""
     for params in ("{}", '{"height": 224, "width": 224}', '{"size": [224, 224]}', '{"max_size": 224}'):
         with suppress(PipelineError):
             spec = Pipeline.parse(f'[{{"{transform}": {params}}}]').spec
@@ -169,11 +169,11 @@ def _needed(transform: str) -> str | None:
 
 
 def _preset(name: str) -> NamedPipeline:
-    return NamedPipeline(name, is_preset=True, text=pipeline.preset_text(name), found=Pipeline.load(name))
+    return NamedPipeline(name, is_preset=True, text=pipeline.preset_text(name), parsed=Pipeline.load(name))
 
 
 class _Texts:
-    """The pipelines of the texts that came last: parsing one takes longer than rendering with it. Thread-safe."""
+    """Cache of the pipelines of recent texts, because parsing one takes longer than rendering with it. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,6 +1,6 @@
-"""Errors as problem documents (RFC 9457): one table from classes to statuses, for the engine's errors and our own.
+"""Errors as problem documents (RFC 9457), with one table from the classes of engine and service errors to statuses.
 
-A response never shows a traceback, a path of ours or the text of an unexpected error; those are logged with the
+A response never shows a traceback, a path of the service or the text of an unexpected error. Those are logged with the
 request's id, which the response carries.
 """
 
@@ -63,10 +63,10 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.StartingError: 503,
     errors.DrainingError: 503,
 }
-"""The status of each class of error; that of the nearest class above it where it has no row."""
+"""Status of each class of error. A class without a row has the status of its nearest base class."""
 
 REASON_STATUSES: Mapping[Reason, int] = {Reason.FORMAT: 415, Reason.TOO_MANY_BYTES: 413, Reason.CHANGED: 409}
-"""Where a record's reason says more than its class."""
+"""Statuses of reasons that are more specific than the class of the error."""
 
 _TITLES: Mapping[type[Exception], str] = {
     CallError: "An argument is out of range",
@@ -80,16 +80,16 @@ _TITLES: Mapping[type[Exception], str] = {
 }
 
 _EXPECTED = (errors.MeasuringError, errors.StartingError, errors.DrainingError)
-"""What takes its time, and what every life of a service begins and ends with: nothing for a log of faults."""
+"""Errors that are normal in operation and not logged as faults."""
 
 _OF_STREAMS = ("dtype", "layout", "mix", "normalize", "repeats", "views")
-"""What is asked of other requests too, and what none of them has."""
+"""Options of streams that users also send with other requests."""
 
 _log = logging.getLogger(__name__)
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status that tells whose fault the error is."""
+    """Return the HTTP status of an expected error."""
     if isinstance(error, RecordError) and error.reason in REASON_STATUSES:
         return REASON_STATUSES[error.reason]
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
@@ -98,7 +98,7 @@ def status_of(error: Exception) -> int:
 def document(
     status: int, *, kind: str, detail: str, title: str | None = None, members: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """A problem document's members."""
+    """Return a problem document."""
     known = HTTPStatus(status).phrase
     return {"type": f"urn:augment:problem:{kind}", "title": title or known, "status": status, "detail": detail} | dict(
         members or {}
@@ -106,7 +106,7 @@ def document(
 
 
 def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
-    """The problem document of an expected error, and the headers that belong to it."""
+    """Return the problem document of an expected error, and its headers."""
     status = status_of(error)
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
@@ -123,7 +123,7 @@ def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "5"
     if isinstance(error, errors.SlowBodyError):
-        headers["Connection"] = "close"  # RFC 9110, 15.5.9: what may still come is of no use
+        headers["Connection"] = "close"  # RFC 9110, section 15.5.9: the rest of the body is not read
     if isinstance(error, errors.UnauthorizedError):
         headers["WWW-Authenticate"] = 'Bearer, Basic realm="augment"'
     title = next((_TITLES[kind] for kind in type(error).__mro__ if kind in _TITLES), None)
@@ -132,23 +132,23 @@ def describe(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def defect(request_id: str) -> dict[str, Any]:
-    """The problem document of an error that nobody expected; the log has the rest."""
-    detail = f"a defect of ours; the log tells more under the request id {request_id}"
+    """Return the problem document of an unexpected error; the log has the details."""
+    detail = f"unexpected error in the service; its log has the details under the request id {request_id}"
     return document(500, kind="defect", detail=detail, members={"instance": request_id})
 
 
 def kept(error: Exception, where: str) -> dict[str, Any]:
-    """The problem document of any error of work that nobody waits for; a defect is named ``where``."""
+    """Return the problem document of an error in background work; that of an unexpected error names ``where``."""
     return describe(error)[0] if isinstance(error, AugmentError | errors.ServiceError) else defect(where)
 
 
 def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response that carries a problem document."""
+    """Return the response of a problem document."""
     return JSONResponse(dict(body), int(body["status"]), headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def refusal(error: Exception, request_id: str, **more: str) -> JSONResponse:
-    """The response to an expected error: its problem document, and the headers that belong to it and ``more``."""
+    """Return the response to an expected error, with its headers and those in ``more``."""
     body, headers = describe(error)
     return response(body | {"instance": request_id}, headers | more)
 
@@ -156,7 +156,7 @@ def refusal(error: Exception, request_id: str, **more: str) -> JSONResponse:
 def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     """Answer every expected error with a problem document; ``middleware.Outermost`` answers the others.
 
-    ``routers`` are those of the application: a method that is not allowed is told which are.
+    ``routers`` are those of the application, from which a 405 takes the allowed methods.
     """
     app.state.routes = [route for router in routers for route in router.routes]
     app.add_exception_handler(AugmentError, _expected)
@@ -174,46 +174,46 @@ async def _expected(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is installed for
-    found: Sequence[Mapping[str, Any]] = error.errors()
-    is_syntax = any(one["type"] == "json_invalid" for one in found)
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - installed for this class only
+    invalid: Sequence[Mapping[str, Any]] = error.errors()
+    is_syntax = any(one["type"] == "json_invalid" for one in invalid)
     status = HTTPStatus.BAD_REQUEST if is_syntax else HTTPStatus.UNPROCESSABLE_ENTITY
-    places = [{"loc": list(one["loc"]), "msg": _message(one)} for one in found]
+    places = [{"loc": list(one["loc"]), "msg": _message(one)} for one in invalid]
     detail = "; ".join(f"{'.'.join(str(part) for part in place['loc'])}: {place['msg']}" for place in places)
-    title = "The request is no JSON" if is_syntax else "The request is refused"
+    title = "The request is not JSON" if is_syntax else "The request is refused"
     body = document(status, kind="invalid-request", detail=detail, title=title, members={"errors": places})
     return response(_with_url(body, request) | {"instance": requests.id_of(request.scope)})
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - what it is installed for
+    assert isinstance(error, HTTPException)  # noqa: S101 - installed for this class only
     cause = error.__cause__
-    if isinstance(cause, AugmentError | errors.ServiceError):  # FastAPI makes a 400 of all that a body raises
+    if isinstance(cause, AugmentError | errors.ServiceError):  # FastAPI turns errors while reading a body into 400
         return await _expected(request, cause)
     detail, headers = error.detail, {}
     if error.status_code == HTTPStatus.NOT_FOUND:
-        detail = f"there is no {request.url.path}; /docs lists what there is"
+        detail = f"{request.url.path} does not exist; /docs lists all paths"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": ", ".join(_methods(request))}
-        detail = f"{request.url.path} does not take {request.method}; it takes {headers['Allow']}"
+        detail = f"{request.url.path} does not allow {request.method}, only {headers['Allow']}"
     kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     body = document(error.status_code, kind=kind, detail=detail)
     return response(body | {"instance": requests.id_of(request.scope)}, {**(error.headers or {}), **headers})
 
 
 def _methods(request: Request) -> list[str]:
-    """All that the path takes: Starlette names those of the first route that matches it alone."""
-    found: set[str] = set()
+    """Return all methods of the path, because Starlette names only those of the first route that matches."""
+    methods: set[str] = set()
     for route in request.app.state.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            found |= route.methods or set()
-    return sorted(found | ({"HEAD"} if "GET" in found else set()))
+            methods |= route.methods or set()
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def _message(one: Mapping[str, Any]) -> str:
     if one["type"] == "extra_forbidden" and one["loc"][-1] in _OF_STREAMS:
-        return f"`{one['loc'][-1]}` is a matter of batches, which only a stream has (POST /v1/streams); leave it out"
-    if one["type"] == "value_error":  # ours: it tells the value
+        return f"`{one['loc'][-1]}` is an option of streams only (POST /v1/streams); leave it out"
+    if one["type"] == "value_error":  # raised by a validator here; it states the value
         return str(one["msg"]).removeprefix("Value error, ")
     given = one.get("input")
     shown = f", not {given!r}" if isinstance(given, str | int | float | bool) and len(repr(given)) < 80 else ""
@@ -230,9 +230,9 @@ _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+/([A-Za-z0-9._~/-]*/)?")
 
 
 def _with_url(document: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Return a problem document whose commands work where the request came from.
+    """Fill the URL of the request into the commands of a problem document.
 
-    The client's ``Host`` counts only if a shell reads nothing into it.
+    The client's ``Host`` is used only if a shell cannot misread it.
     """
     url = str(request.base_url)
     url = url if _PLAIN_URL.fullmatch(url) else _HERE

@@ -1,7 +1,7 @@
-"""Answers that take their time: whoever asked may leave while they are made, and they may fail when half is sent.
+"""Streamed answers, which may fail halfway or lose their client while they are rendered.
 
-What fails before the first byte is a status; after it the connection is cut. Either way what was being made for a
-client who left is stopped at once.
+A failure before the first byte becomes a status; after it the connection is reset. Rendering for a client that left is
+stopped at once.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ T = TypeVar("T")
 Chunk = bytes | memoryview | FilePart
 
 LEFT = 499
-"""What is counted and logged of a client who left before the answer began (nginx's number; no client ever sees it)."""
+"""Status in metrics and logs for a client that left before the answer began (nginx's number; never sent)."""
 
 _log = logging.getLogger(__name__)
 
 
-class ClientLeft(Exception):  # noqa: N818 - nobody's error
-    """Nobody waits for the answer any more."""
+class ClientLeft(Exception):  # noqa: N818 - not an error
+    """The client left before the answer was complete."""
 
 
 async def unless_left(receive: Receive, work: Awaitable[T]) -> T:
-    """What the work gives; ClientLeft, and the work cancelled, where the client leaves first."""
+    """Return the result of the work. If the client leaves first, cancel the work and raise ClientLeft."""
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(left(receive))
     try:
@@ -48,7 +48,7 @@ async def unless_left(receive: Receive, work: Awaitable[T]) -> T:
 async def streamed(
     request: Request, chunks: AsyncGenerator[Chunk, None], *, media_type: str, headers: Mapping[str, str]
 ) -> Response:
-    """The answer that streams the chunks, begun when the first is there; raises what making that one raised."""
+    """Return an answer that streams the chunks. Waits for the first one, and raises its error."""
     try:
         first = await unless_left(request.receive, anext(chunks))
     except BaseException as error:
@@ -56,13 +56,13 @@ async def streamed(
         if isinstance(error, ClientLeft):
             return Response(status_code=LEFT)
         if isinstance(error, asyncio.CancelledError):
-            state.of(request).admission.check_open()  # the grace period is over: a status, since nothing was sent yet
+            state.of(request).admission.check_open()  # the grace period is over: nothing was sent, so raise a status
         raise
     return Streamed(first, chunks, media_type=media_type, headers=headers)
 
 
 class Streamed(Response):
-    """Sends chunks as the client takes them. Each is awaited, so that one client never holds up the others."""
+    """Response that sends chunks as fast as the client reads them, one at a time."""
 
     def __init__(
         self, first: Chunk, rest: AsyncGenerator[Chunk, None], *, media_type: str, headers: Mapping[str, str]
@@ -75,7 +75,7 @@ class Streamed(Response):
         self.init_headers(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; a failure cuts the connection."""
+        """Send the answer. A failure resets the connection."""
         try:
             with suppress(ClientLeft):
                 await unless_left(receive, self._send(scope, send))
@@ -89,7 +89,7 @@ class Streamed(Response):
             )  # fmt: skip
             if not uvicorn_protocol.cut(scope):
                 raise
-            await left(receive)  # the connection is gone when this returns, and nothing is left to be completed
+            await left(receive)  # when this returns the connection is closed, so uvicorn has nothing to complete
         finally:
             await self._rest.aclose()
 
@@ -110,13 +110,13 @@ async def _send_chunk(chunk: Chunk, send: Send, *, takes_files: bool) -> None:
         return
     for body in chunk.pieces() if isinstance(chunk, FilePart) else (chunk,):
         await send({"type": "http.response.body", "body": body, "more_body": True})
-        await asyncio.sleep(0)  # a send that need not wait would not let anybody else run
+        await asyncio.sleep(0)  # a send that does not wait would not let other tasks run
 
 
 class HeldResponse(Response):
-    """Sends what is there already; ``held`` is given back when the client has taken it, or has left.
+    """Response with complete content. ``held`` is closed when the client has read it or has left.
 
-    Nothing can fail once it has begun and nothing is made meanwhile, so nobody need watch for the client's leaving.
+    Nothing is rendered meanwhile and nothing can fail, so a client that leaves need not be noticed.
     """
 
     def __init__(self, content: bytes, held: AbstractContextManager[object], *, headers: Mapping[str, str]) -> None:
@@ -124,7 +124,7 @@ class HeldResponse(Response):
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
-        """Answer."""
+        """Send the answer."""
         with self._held:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": self.body, "more_body": True})
@@ -132,7 +132,7 @@ class HeldResponse(Response):
 
 
 async def left(receive: Receive) -> None:
-    """Wait until the connection is gone."""
+    """Wait until the connection is closed."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

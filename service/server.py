@@ -1,8 +1,8 @@
-"""The process that serves: uvicorn with our logs, and an orderly end.
+"""Server process: uvicorn with JSON logs and a graceful shutdown.
 
-On SIGTERM and SIGINT readiness turns to 503 and nothing new is admitted, and both are still said, because the listener
-stays open while anything runs. ``AUGMENT_GRACE_S`` seconds later at most the process has ended: what runs has all but
-the last of them, then its connections are cut, the workers end and the home is given back.
+On SIGTERM and SIGINT readiness turns to 503 and new requests are refused. The listener stays open while anything runs,
+so that clients get these answers. The process ends after at most ``AUGMENT_GRACE_S`` seconds. In the last two of them,
+or the last quarter if that is less, connections are reset, the workers end and the home is unlocked.
 """
 
 import asyncio
@@ -31,20 +31,20 @@ from service.state import State
 _BACKLOG = 2048
 
 _OTHER_FILES = 256
-"""Open files beside those of answers (a connection and a file each) and of bodies: manifests, pipes to workers."""
+"""Open files apart from answers (a connection and a file each) and bodies: manifests, pipes to workers."""
 
-_ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
+_ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - only compared
 
 _log = logging.getLogger(__name__)
 
 _END_S = 2.0
-"""What is kept of the grace period, or a quarter where that is less, for cutting connections and ending workers."""
+"""End of the grace period, at most a quarter of it, in which connections are cut and workers end."""
 _CUT_S = 0.5
 _TICK_S = 0.05
 
 
 class Server(uvicorn.Server):
-    """uvicorn, told apart by its end: it answers while it drains, and a signal that was obeyed is not raised again."""
+    """uvicorn server that still answers while it shuts down, and does not raise a handled signal again."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, grace_s: float) -> None:
         super().__init__(config)
@@ -52,30 +52,30 @@ class Server(uvicorn.Server):
         self._grace_s = grace_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say where: with ``--port 0`` nobody else knows."""
+        """Start, and log the URL, because with ``--port 0`` the port is chosen here."""
         await super().startup(sockets)
         for listening in (sockets or []) if self.started else []:
             host, port = listening.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             _log.info("listening on %s", url, extra={"url": url})
             if self._state is not None:
-                # Trainers are elsewhere where the service listens on all addresses: they know it by another name.
+                # A service on all addresses has remote trainers, which know it by another name.
                 known_as = f"http://HOST:{port}" if host in _ALL_ADDRESSES else url
                 _log.info("trainers: pip install %s/client/%s", known_as, self._state.client_wheel.file_name)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signal calls it
-        """A signal: stop admitting, then stop. Ctrl-C a second time waits for nobody."""
+        """Handle a signal: refuse new requests, then stop. A second Ctrl-C stops at once."""
         if self._state is not None:
             self._state.admission.draining = True
         self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer until nothing runs any more, or the grace period is over; then cut what is left, and close."""
+        """Answer until no request runs or the grace period is over, then cut the remaining ones and close."""
         started = time.monotonic()
         until = started + self._grace_s - min(_END_S, self._grace_s / 4)
         if self._state is not None:
-            self._state.jobs.stop()  # a run's last record ends meanwhile
+            self._state.jobs.stop()  # early, so that their workers can finish their last record
         while (tasks := set(self.server_state.tasks)) and not self.force_exit and time.monotonic() < until:
             await asyncio.wait(tasks, timeout=_TICK_S)
         if tasks:
@@ -89,20 +89,20 @@ class Server(uvicorn.Server):
 
     @property
     def _state(self) -> State | None:
-        found: State | None = getattr(self._app.state, "augment", None)
-        return found
+        state: State | None = getattr(self._app.state, "augment", None)
+        return state
 
 
 class _Starting:
-    """The application, told apart only by keeping what is expected to go wrong at its start out of the log."""
+    """Wrapper of the application that keeps tracebacks of expected start errors out of the log."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self.error: AugmentError | ServiceError | None = None
-        """Why it did not start, where that is no defect of ours."""
+        """Expected error that prevented the start, or None."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or start and end."""
+        """Handle a request, or the start and the end."""
 
         async def send_without_traceback(message: Message) -> None:
             error = sys.exc_info()[1]
@@ -115,9 +115,9 @@ class _Starting:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal; raises ServiceError where the settings, the address or the home do not allow it.
+    """Serve until a signal. Raises ServiceError if the settings, the address or the home do not allow it.
 
-    AugmentError where the machine does not: a home that cannot be written, no memory for a worker.
+    Raises AugmentError if the machine does not allow it: the home is not writable, no memory for a worker.
     """
     refusal = refusal_to_start(settings)
     if refusal is not None:
@@ -140,24 +140,24 @@ def serve(settings: Settings) -> None:
         h11_max_incomplete_event_size=64 * 2**10,
     )
     server = Server(config, app, settings.grace_s)
-    with suppress(SystemExit):  # uvicorn's word for a start that failed; it is told as any command's error
+    with suppress(SystemExit):  # uvicorn raises it if the start failed; the error is raised below
         asyncio.run(server.serve(sockets=[_listen(settings)]))
     if not server.started:
-        raise starting.error or ServiceError("the service did not start; the log says why")
+        raise starting.error or ServiceError("the service did not start; the log has the reason")
 
 
-def _allow_open_files(wanted: int) -> None:
-    """As many as all answers need, or as the hard limit allows: a login shell's 1,024 would not do."""
+def _allow_open_files(num_files: int) -> None:
+    """Raise the limit of open files to ``num_files`` or the hard limit; a login shell's 1,024 are too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft != resource.RLIM_INFINITY and soft < num_files:
         resource.setrlimit(
-            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+            resource.RLIMIT_NOFILE, (num_files if hard == resource.RLIM_INFINITY else min(num_files, hard), hard)
         )
 
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # Named TCP, asyncio sends small answers at once (TCP_NODELAY); with protocol 0 it would not know that it may.
+    # asyncio sets TCP_NODELAY, which sends small answers at once, only if the protocol is TCP and not 0.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

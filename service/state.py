@@ -1,4 +1,4 @@
-"""State that the parts of one application share, and a route's access to it."""
+"""Shared state of one application, and its access from routes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from service.warmup import Warming
 
 @dataclass(slots=True)
 class State:
-    """The joined parts. Built by ``app.create_app``, opened and closed by its lifespan."""
+    """The parts of the application. Built by ``app.create_app``, opened and closed by its lifespan."""
 
     settings: Settings
     home: Home
     workers: LocalWorkers
-    """Of those who wait for an answer."""
+    """Workers of requests."""
     job_workers: LocalWorkers
-    """Of jobs; they stand behind the others."""
+    """Workers of jobs, with a lower priority."""
     admission: Admission
     metrics: Metrics
     pipelines: Pipelines
@@ -47,17 +47,17 @@ class State:
     warming: Warming
     client_wheel: ClientWheel
     version: Mapping[str, Any]
-    """This version, the replica's id, and the engine's digest with what it is made of, as ``/version`` tells them."""
+    """Answer of ``/version``: version, replica id, and the engine's digest with its parts."""
 
 
 def of(request: Request) -> State:
-    """The state of the application that answers this request."""
+    """Return the state of the application that answers this request."""
     state: State = request.app.state.augment
     return state
 
 
 async def _joined(request: Request) -> State:
-    return of(request)  # FastAPI calls what is not async in a thread, and waits for it: longer than the look takes
+    return of(request)  # async, because FastAPI would call a plain function in a thread, which takes longer
 
 
 Joined = Annotated[State, Depends(_joined)]

@@ -1,4 +1,4 @@
-"""Workers made ready before the first request: whoever comes first does not wait for what they import."""
+"""Warm-up of the workers, so that the first request does not wait for their imports."""
 
 import asyncio
 import logging
@@ -17,14 +17,14 @@ _log = logging.getLogger(__name__)
 
 
 class Warming:
-    """Starts the workers beside everything else, again and again where the system refuses."""
+    """Background start of the workers, which is repeated until it succeeds."""
 
     def __init__(self) -> None:
         self._is_done = False
 
     @asynccontextmanager
     async def of(self, workers: LocalWorkers) -> AsyncIterator[None]:
-        """Start them while the block runs; its end waits for nothing."""
+        """Start the workers while the block runs. The end of the block does not wait for them."""
         task = asyncio.create_task(self._start(workers))
         try:
             yield
@@ -32,9 +32,9 @@ class Warming:
             task.cancel()
 
     def check(self) -> None:
-        """Raise StartingError until the workers can work."""
+        """Raise StartingError until the workers are ready."""
         if not self._is_done:
-            raise StartingError("the workers still import what they render with; ask again in a second")
+            raise StartingError("the workers are still starting; try again in a second")
 
     async def _start(self, workers: LocalWorkers) -> None:
         while not self._is_done:

@@ -1,4 +1,4 @@
-"""Budget of seconds for a run of tests: tests that would begin after it are skipped, and the summary counts them.
+"""Budget of seconds for a test run: tests that would begin after it are skipped, and the summary counts them.
 
 ``BUDGET_S`` in the environment sets it; without it every test runs. The clock starts with pytest and counts in every
 process of pytest-xdist alike. In the last quarter of the budget one case of each parametrized test is enough, so that
@@ -29,7 +29,7 @@ def seconds_of(text: str) -> float | None:
 
 
 class Budget:
-    """Plugin of one process that skips and counts tests after the time is up.
+    """Plugin of one process that skips tests when the time is up, and counts them.
 
     The main process tells those of pytest-xdist when the time is up, and each returns the number of skipped tests.
     """
@@ -45,7 +45,7 @@ class Budget:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Skip a test if its time is up: True means that it is done."""
+        """Skip a test and return True if the time is up."""
         if self._ends is None or self._thin_from is None:
             return None
         test, now = item.nodeid.partition("[")[0], time.time()
@@ -68,20 +68,18 @@ class Budget:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a process of pytest-xdist when the time is up."""
+        """Pass the end of the budget to a process of pytest-xdist."""
         node.workerinput["budget_ends"] = self._ends
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Add the tests that a process of pytest-xdist skipped; one that died reports nothing, and is a failure
-        anyway.
-        """
+        """Add the tests that another process skipped; one that died reports none, and is a failure anyway."""
         num_tests, num_left_out = getattr(node, "workeroutput", {}).get("budget", (0, 0))
         self._num_tests = max(self._num_tests, num_tests)
         self._num_left_out += num_left_out
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print how many tests the budget skipped."""
+        """Print the number of tests that the budget skipped."""
         if self._num_left_out:
             terminalreporter.write_line(
                 f"budget of {self._seconds:g} s used up: {self._num_left_out} of {self._num_tests} tests not run"

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: an environment without network requests, and real photographs."""
+"""Fixtures of all tests: an environment without network access, and real photographs."""
 
 import itertools
 import os
@@ -42,14 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Yield numbered folders; mktemp would scan all existing ones each time, which adds seconds to a run."""
+    """Return numbered folders; mktemp would list all existing ones each time, which costs seconds of a run."""
     root = tmp_path_factory.mktemp("homes")
     return (root / str(number) for number in itertools.count())
 
 
 @pytest.fixture(autouse=True)
 def _home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test its own folder for the engine's state."""
+    """Put the engine's user state into a folder of the test."""
     home = next(_homes)
     home.mkdir()
     monkeypatch.setenv("AUGMENT_HOME", str(home))
@@ -57,7 +57,7 @@ def _home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def files_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make files that were just written count as old enough to be known by their status, in this process."""
+    """Make files that were just written count as old enough to be recognised by their status, in this process."""
     from augment.datasets import seen_files
 
     monkeypatch.setattr(seen_files, "RACY_NS", -(10**18))

@@ -1,4 +1,4 @@
-"""The curves of docs/normalisation.md: ``python -m tests.curves docs/images/normalisation.png``."""
+"""Curves of docs/normalisation.md: ``python -m tests.curves docs/images/normalisation.png``."""
 
 import sys
 from collections.abc import Mapping, Sequence

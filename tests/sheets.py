@@ -7,11 +7,11 @@
     python -m tests.sheets --mixing docs/images/mixing.jpg
     python -m tests.sheets --references docs/images/references.jpg
 
-The second draws one pipeline and the targets that move with it, the third what each policy drew and did, the fourth
-images joined with others, the fifth rows of a batch that are mixed, the sixth one that takes after others. The
+The second draws one pipeline and its targets, the third the draws and results of each policy, the fourth
+images joined with others, the fifth mixed rows of a batch, the sixth transforms with references. The
 photographs are those that scikit-image ships, with boxes, masks and keypoints set by hand and drawn upon them.
-Parameters are the defaults, p is 1; where a transform needs an argument, or its default does nothing to be seen on a
-photograph of this size, the label says what was given.
+Parameters are the defaults, p is 1. If a transform needs an argument, or its default has no visible effect on a
+photograph of this size, the label shows the arguments.
 """
 
 import sys
@@ -257,7 +257,7 @@ def policies_sheet() -> np.ndarray:
 
 
 def _told(params: Mapping[str, Any]) -> str:
-    """Return the parameters drawn by a policy as a label; of AugMix the weights, that of the image first."""
+    """Return the draw of a policy as a label; for AugMix the weights, that of the image first."""
     if "weights" in params:
         return "weights " + ", ".join(f"{weight:.2f}" for weight in params["weights"])
     steps = (name if value is None else f"{name} {value:.3g}" for name, value in params["operations"])
@@ -303,7 +303,7 @@ def mixing_sheet() -> np.ndarray:
 
 
 def references_sheet() -> np.ndarray:
-    """One row a reference: the photograph, the reference, and what each transform makes of the two."""
+    """Draw a row for each reference: the photograph, the reference, and the result of each transform."""
     cup = replace(photographs()[1], boxes=None, box_labels=None, instance_masks=None, mask=None)
     face, _, cat, rocket = photographs_with_objects()
     shown, labels = [], []

@@ -1,4 +1,4 @@
-"""The budget of a run of tests: the skipped tests, and the summary."""
+"""Budget of a test run: skipped tests and the summary."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The client: needs NumPy, pyarrow and the standard library, and no part of the server."""
+"""Client of the service. Needs NumPy, pyarrow and the standard library, and no part of the server."""
 
 from augment.client.client import Client
 from augment.client.replicas import ReplicaStatus, ReplicaWarning

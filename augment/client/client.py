@@ -1,4 +1,4 @@
-"""The service from Python: streams for trainers, images at once, expansions as jobs that are followed to their end."""
+"""Access to the service from Python: streams for trainers, one-shot images, expansions as jobs."""
 
 import io
 import json
@@ -26,11 +26,11 @@ _FINAL = frozenset({"succeeded", "failed", "cancelled"})
 _BAR = 30
 
 
-def run(transport: Transport, wanted: Mapping[str, Any], *, wait: bool, progress: bool) -> dict[str, Any]:
-    """The job's last document; JobError where it ended otherwise than succeeded."""
+def run(transport: Transport, request: Mapping[str, Any], *, wait: bool, progress: bool) -> dict[str, Any]:
+    """Run a job and return its last document. Raises JobError if the job failed or was cancelled."""
     server = transport.current  # a job belongs to one home: no other server knows it
-    headers = {"Idempotency-Key": uuid.uuid4().hex}  # an answer that was lost does not make two jobs
-    document: dict[str, Any] = transport.json("POST", "/v1/jobs", dict(wanted), headers=headers, only=server)
+    headers = {"Idempotency-Key": uuid.uuid4().hex}  # a retry after a lost answer must not start a second job
+    document: dict[str, Any] = transport.json("POST", "/v1/jobs", dict(request), headers=headers, only=server)
     if not wait:
         return document
     shown = ProgressBar(sys.stderr) if progress else None
@@ -51,7 +51,7 @@ def run(transport: Transport, wanted: Mapping[str, Any], *, wait: bool, progress
 
 
 class ProgressBar:
-    """A bar that is drawn over itself on a terminal; elsewhere a line for each state and tenth."""
+    """Progress bar on a terminal; elsewhere one line for each state and each tenth."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -59,28 +59,28 @@ class ProgressBar:
         self._last: tuple[object, int] | None = None
 
     def show(self, document: Mapping[str, Any]) -> None:
-        """Draw what the job says of itself."""
+        """Draw the progress of a job's document."""
         counts = document.get("progress") or {}
         done, total, failed = (int(counts.get(name) or 0) for name in ("done", "total", "failed"))
         share = done / total if total else 0.0
-        words = f"{document['state']}: {done} of {total}" + (f", {failed} refused" if failed else "")
+        text = f"{document['state']}: {done} of {total}" + (f", {failed} refused" if failed else "")
         if self._is_terminal:
             filled = round(share * _BAR)
-            self._file.write(f"\r[{'#' * filled}{'.' * (_BAR - filled)}] {words}\x1b[K")
+            self._file.write(f"\r[{'#' * filled}{'.' * (_BAR - filled)}] {text}\x1b[K")
         elif (step := (document["state"], int(share * 10))) != self._last:
             self._last = step
-            self._file.write(f"{words}\n")
+            self._file.write(f"{text}\n")
         self._file.flush()
 
     def end(self) -> None:
-        """Leave the line."""
+        """End the line on a terminal."""
         if self._is_terminal:
             self._file.write("\n")
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentedImage:
-    """One augmented image: its encoded bytes, what was done to it and what can be said of it; its mask as PNG."""
+    """One augmented image: its encoded bytes, its provenance and annotations, and its mask as PNG or None."""
 
     data: bytes
     name: str
@@ -89,10 +89,11 @@ class AugmentedImage:
 
 
 class Client:
-    """One service, or several replicas that hold the same data. Safe between threads; closing it ends all reading.
+    """Client of one service, or of several replicas with the same data. Thread-safe; ``close`` ends all reading.
 
-    Give several URLs, or a host name with several addresses, and they share the batches of each epoch. ``timeout_s``
-    bounds each wait for bytes, ``deadline_s`` the time without any progress. The first call of all fails after 5 s.
+    Replicas are given by several URLs or by a host name with several addresses; they share the batches of each epoch.
+    ``timeout_s`` bounds each wait for bytes, ``deadline_s`` the time without any progress. Until the service has
+    answered once, a call fails after 5 s.
     """
 
     def __init__(
@@ -110,15 +111,15 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End all streams of this client that are being read."""
+        """Stop reading all streams of this client."""
         for stream in list(self._streams):
             stream.close()
 
     @property
     def version(self) -> dict[str, Any]:
-        """The engine and the versions that decide a pixel."""
-        found: dict[str, Any] = self._transport.json("GET", "/version")
-        return found
+        """Service version, replica id, engine and library versions, as ``GET /version`` returns them."""
+        document: dict[str, Any] = self._transport.json("GET", "/version")
+        return document
 
     @property
     def replicas(self) -> tuple[ReplicaStatus, ...]:
@@ -128,15 +129,15 @@ class Client:
 
     @property
     def datasets(self) -> list[dict[str, Any]]:
-        """All datasets, page after page."""
-        found: list[dict[str, Any]] = []
+        """Documents of all datasets of the service."""
+        documents: list[dict[str, Any]] = []
         after = None
         while True:
             page = self._transport.json("GET", "/v1/datasets", query={"after": after})
-            found += page["datasets"]
+            documents += page["datasets"]
             after = page.get("next")
             if after is None:
-                return found
+                return documents
 
     def register(
         self,
@@ -147,14 +148,14 @@ class Client:
         replace: bool = False,
         bad_annotations: str = "refuse",
     ) -> dict[str, Any]:
-        """Register a folder that the service can read, and wait until it is scanned; its document.
+        """Register a folder that the service can read, wait until it is scanned, and return its document.
 
-        ``bad_annotations="leave_out"`` leaves out images whose annotations cannot be true.
+        ``bad_annotations="leave_out"`` leaves out images whose annotations are invalid.
         """
-        wanted = {"name": name, "path": str(path), "replace": replace, "bad_annotations": bad_annotations}
+        request = {"name": name, "path": str(path), "replace": replace, "bad_annotations": bad_annotations}
         if format is not None:
-            wanted["format"] = format
-        document: dict[str, Any] = self._transport.json("POST", "/v1/datasets", wanted)
+            request["format"] = format
+        document: dict[str, Any] = self._transport.json("POST", "/v1/datasets", request)
         while document.get("state") == "scanning":
             time.sleep(_POLL_S)
             document = self._transport.json("GET", f"/v1/datasets/{name}")
@@ -179,12 +180,12 @@ class Client:
         prefetch: int = 2,
         max_failures: MaxFailures | None = None,
     ) -> ClientStream:
-        """Declare a stream; ``prefetch`` batches wait for their reader.
+        """Declare a stream that fetches up to ``prefetch`` batches ahead.
 
         ``views`` (in place of ``pipeline``), ``repeats``, ``mix``, ``normalize``, ``dtype`` and ``layout`` are those
-        of ``augment.Stream``; a list of steps is a pipeline, ``normalize="imagenet"`` the standard score with these
-        statistics, and ``dtype`` may be NumPy's or a framework's. ``max_failures`` bounds the rows of this run that
-        stand for refused records: a count, or a fraction above 0 and below 1.
+        of ``augment.Stream``. ``pipeline`` may also be a list of steps, ``normalize`` the name of statistics
+        (``"imagenet"``), and ``dtype`` a type of NumPy or a framework. ``max_failures`` bounds the rows of this run
+        that replace refused records: a count, or a fraction above 0 and below 1.
         """
         declaration = {
             "dataset": dataset, "pipeline": pipeline, "views": views, "batch_size": batch_size, "seed": seed,
@@ -202,9 +203,9 @@ class Client:
         return stream
 
     def merge(self, predictions: Sequence[Mapping[str, Any]], batch: Batch, **options: Any) -> Merged:
-        """What a model predicted for each view of a batch, joined to one prediction for each row, here.
+        """Merge a model's predictions for the views of a batch into one prediction for each row.
 
-        ``options`` are those of ``augment.merge_predictions``; no server is asked.
+        ``options`` are those of ``augment.merge_predictions``. This runs locally.
         """
         return merge_predictions(predictions, batch, **options)
 
@@ -220,10 +221,10 @@ class Client:
         annotations: Mapping[str, Any] | None = None,
         mask: bytes | str | Path | None = None,
     ) -> list[AugmentedImage]:
-        """Copies of one image (its encoded bytes, or a path), augmented at once. No seed: one of chance.
+        """Augment one image, given as encoded bytes or as a path. The seed is random if it is omitted.
 
         ``annotations`` (``boxes``, ``box_labels``, ``keypoints`` and the others of ``POST /v1/augment``) and ``mask``
-        (class indices as PNG) move with the pixels; what became of them is in each image's provenance and mask.
+        (class indices as PNG) move with the pixels. The results hold them in ``provenance`` and ``mask``.
         """
         files = {"images": _content(image)} | ({} if mask is None else {"masks": _content(mask)})
         text = pipeline if isinstance(pipeline, str) else json.dumps(pipeline)
@@ -242,12 +243,12 @@ class Client:
             results = json.loads(archive.read("annotations.json"))["results"]
             return [
                 AugmentedImage(
-                    archive.read(found["name"]),
-                    found["name"],
-                    found,
-                    archive.read(found["mask"]) if "mask" in found else None,
+                    archive.read(result["name"]),
+                    result["name"],
+                    result,
+                    archive.read(result["mask"]) if "mask" in result else None,
                 )
-                for found in results
+                for result in results
             ]
 
     def expand(
@@ -260,19 +261,19 @@ class Client:
         progress: bool = True,
         **options: Unpack[ExpansionKeywords],
     ) -> dict[str, Any]:
-        """Expand a dataset as a job of the service, follow it to its end and return the job's document.
+        """Expand a dataset as a job of the service, wait for its end and return the job's document.
 
         ``output`` is the name of an output, ``options`` are the fields of ``ExpansionOptions``. ``copies=0`` with
         ``include_originals`` needs no pipeline. A lost connection does not end the job. Raises JobError if the job
         failed or was cancelled.
         """
         self._replicas.discover()
-        wanted: dict[str, Any] = {"dataset": dataset, "pipeline": pipeline, "output": {"name": output}}
-        asked = ExpansionOptions(**options)
+        request: dict[str, Any] = {"dataset": dataset, "pipeline": pipeline, "output": {"name": output}}
+        values = ExpansionOptions(**options)
         for name, option in OPTIONS.items():
             member = option.metadata["output_member"]
-            (wanted["output"] if member else wanted)[member or name] = _json_value(getattr(asked, name))
-        return run(self._transport, wanted, wait=wait, progress=progress)
+            (request["output"] if member else request)[member or name] = _json_value(getattr(values, name))
+        return run(self._transport, request, wait=wait, progress=progress)
 
 
 def _json_value(value: object) -> object:
@@ -286,7 +287,7 @@ def _content(file: bytes | str | Path) -> bytes:
 
 
 def _form(files: Mapping[str, bytes], fields: Mapping[str, object]) -> tuple[bytes, str]:
-    """A multipart body (RFC 7578) and its content type."""
+    """Return a multipart body (RFC 7578) and its content type."""
     boundary = uuid.uuid4().hex
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()

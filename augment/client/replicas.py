@@ -1,9 +1,9 @@
-"""Several replicas of the service that share the work of one training.
+"""Replicas of the service that share the work of one training run.
 
 Every batch has an address, so any replica can render it. A rendezvous hash (Thaler and Ravishankar, 1998) of the
-address and the replica's id chooses which one, so that all trainers ask the same replica for the same batch and its
-cache serves them. A replica that fails is passed over for the next in the hash; one that is slow is hedged (Dean and
-Barroso, "The Tail at Scale", 2013): the next in the hash is asked too, and the first answer counts.
+address and the replica's id chooses one. All trainers therefore ask the same replica for the same batch, and its cache
+serves them. If a replica fails, the next in the hash is asked. If it is slow, the request is hedged (Dean and Barroso,
+"The Tail at Scale", 2013): the next in the hash is asked too, and the first answer counts.
 
 ``Replicas`` knows the replicas of one client and their health. A ``Window`` reads the batches of one pass from them.
 """
@@ -39,19 +39,19 @@ from augment.samples.sample import Batch
 _LOG = logging.getLogger("augment.client")
 
 _HEDGE_MEDIANS = 3
-"""A request is hedged after so many times the replica's median."""
+"""A request is hedged after this multiple of the replica's median latency."""
 _HEDGE_LEAST_S = 0.1
-"""And not before: below it a busy machine's scheduler is what one sees."""
+"""Earliest hedge: shorter delays may be due to the scheduler of a busy machine."""
 _HEDGE_UNKNOWN_S = 5.0
-"""Of a replica that has not answered yet."""
+"""Delay before a hedge for a replica that has not answered yet."""
 _HEDGES_MAX, _HEDGES_PER_REQUEST = 4.0, 0.05
 _PROBE_TIMEOUT_S = 5.0
 _FIRST_PROBE_S, _LONGEST_PROBE_S = 0.1, 5.0
 _PASSED_OVER_S = 30.0
-"""A replica that cannot serve a stream is asked for it again after so long: its dataset may be registered by then."""
+"""Time after which a replica that could not serve a stream is asked again: its dataset may be registered by then."""
 _NUM_LATENCIES = 64
 _NUM_AHEAD = 64
-"""Batches after the window that a replica is told of, so that all of its workers have work."""
+"""Batches after the window that are announced to a replica, so that all of its workers have work."""
 _TOO_MANY = 429
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.005, 0.5
 _NONE = ClientError("")
@@ -87,7 +87,7 @@ class ReplicaStatus:
     num_batches: int
     share: float
     passed_over: str | None
-    """Reason why the latest stream that it was asked for passes it over."""
+    """Error for which the stream that asked last passes the replica over, or None."""
 
 
 @dataclass(eq=False, slots=True)
@@ -112,7 +112,7 @@ class Replica:
 
 
 class Replicas:
-    """The replicas behind a client's URLs. Safe between threads. It can be pickled, without what it has learned."""
+    """The replicas behind a client's URLs. Thread-safe. A pickled copy discovers its replicas again."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -127,9 +127,9 @@ class Replicas:
         self.__init__(**{name.lstrip("_"): value for name, value in state.items()})  # type: ignore[misc]
 
     def discover(self) -> None:
-        """Find the replicas: ask every URL, and every address of a host name that has several, for its id.
+        """Find the replicas: request the id of every URL, and of every address of a host name that has several.
 
-        One URL with one address is asked for nothing. A replica that does not answer in time is looked for later.
+        A single URL with a single address is not asked. A replica that does not answer in time is probed again later.
         """
         with self._lock:
             if self._replicas:
@@ -154,7 +154,7 @@ class Replicas:
                 thread.join(_PROBE_TIMEOUT_S)
 
     def __len__(self) -> int:
-        """Number of replicas, those that are down too."""
+        """Number of replicas, including those that are down."""
         with self._lock:
             return sum(each.state is not ReplicaState.DUPLICATE for each in self._replicas)
 
@@ -176,9 +176,9 @@ class Replicas:
             )
 
     def ranked(self, stream_id: str, epoch: int, index: int) -> list[Replica]:
-        """Return the replicas that can serve a batch, the one to ask first at the front.
+        """Return the replicas that can serve a batch, in the order in which to ask them.
 
-        By health, then by the hash. Those that are passed over for this stream are left out.
+        They are sorted by health, then by the hash. Replicas that are passed over for this stream are left out.
         """
         now = time.monotonic()
         with self._lock:
@@ -193,16 +193,16 @@ class Replicas:
             return able
 
     def refusal(self, stream_id: str) -> Exception | None:
-        """Return the latest reason for which a stream passes a replica over, or None if one could still serve it."""
+        """Return the latest error for which a stream passes a replica over, or None if a replica can still serve it."""
         with self._lock:
-            found = [
+            errors = [
                 each.passed_over.get(stream_id) for each in self._replicas if each.state is not ReplicaState.DUPLICATE
             ]
-        known = [each for each in found if each is not None]
-        return max(known, key=lambda each: each[0])[1] if known and len(known) == len(found) else None
+        known = [each for each in errors if each is not None]
+        return max(known, key=lambda each: each[0])[1] if known and len(known) == len(errors) else None
 
     def answered(self, replica: Replica, seconds: float) -> None:
-        """Note a batch that a replica gave."""
+        """Record that a replica answered with a batch after ``seconds``."""
         with self._lock:
             replica.num_batches += 1
             replica.latencies.append(seconds)
@@ -211,9 +211,9 @@ class Replicas:
                 replica.state = ReplicaState.READY
 
     def failed(self, replica: Replica, error: BaseException) -> None:
-        """Note that a replica refused or cut a connection, did not answer in time, or answered 5xx.
+        """Record that a replica refused or cut a connection, did not answer in time, or answered 5xx.
 
-        After a 500 it is asked last until a probe answers: the fault may be the batch's.
+        After a 500 it is asked last until a probe answers: the batch may be the cause.
         """
         with self._lock:
             if replica.state is not ReplicaState.DOWN:
@@ -223,7 +223,7 @@ class Replicas:
                 replica.probe_delay_s = min(2 * replica.probe_delay_s, _LONGEST_PROBE_S)
 
     def pass_over(self, replica: Replica, stream_id: str, error: RefusedError | ClientError) -> None:
-        """Do not ask a replica for this stream for some time; one warning names it."""
+        """Stop asking a replica for this stream for some time, and warn once."""
         with self._lock:
             is_new = stream_id not in replica.passed_over
             replica.passed_over[stream_id] = (time.monotonic() + _PASSED_OVER_S, error)
@@ -232,29 +232,29 @@ class Replicas:
             warnings.warn(f"{replica.server} is passed over: {error}", ReplicaWarning, stacklevel=2)
 
     def declared(self, replica: Replica, stream_id: str) -> None:
-        """Note that a replica knows a stream, by the same id."""
+        """Record that a replica knows a stream by the same id."""
         with self._lock:
             replica.streams.add(stream_id)
             replica.passed_over.pop(stream_id, None)
 
     def forgotten(self, replica: Replica, stream_id: str) -> None:
-        """Note that a replica does not know a stream any more."""
+        """Record that a replica no longer knows a stream."""
         with self._lock:
             replica.streams.discard(stream_id)
 
     def hedge_after_s(self, replica: Replica) -> float:
-        """Return how long a request to it may take before it is hedged."""
+        """Return the seconds that a request to the replica may take before it is hedged."""
         with self._lock:
             median = replica.median_s
         return _HEDGE_UNKNOWN_S if median is None else max(_HEDGE_LEAST_S, _HEDGE_MEDIANS * median)
 
     def earn_hedge(self) -> None:
-        """Let a request add to the budget of hedges."""
+        """Add a request's share to the budget of hedges."""
         with self._lock:
             self._hedges = min(_HEDGES_MAX, self._hedges + _HEDGES_PER_REQUEST)
 
     def take_hedge(self, replica: Replica, seconds: float) -> bool:
-        """Mark a replica as slow if the budget allows a hedge; True if its requests are to be hedged now."""
+        """Mark a replica as slow if the budget allows a hedge. Return True if its requests are to be hedged now."""
         with self._lock:
             if replica.state is not ReplicaState.READY:
                 return True
@@ -267,7 +267,7 @@ class Replicas:
         return True
 
     def probe_due(self) -> None:
-        """Begin to probe the replicas whose turn it is, in threads of their own."""
+        """Start a probe thread for each replica whose probe is due."""
         now = time.monotonic()
         with self._lock:
             due = [
@@ -301,7 +301,7 @@ class Replicas:
         with self._lock:
             twin = next((each for each in self._replicas if each is not replica and each.id == replica_id), None)
             if replica.id != replica_id:
-                replica.streams.clear()  # another home behind the same address
+                replica.streams.clear()  # another home now answers at this address
             if twin is None:
                 replica.id, replica.state = replica_id, ReplicaState.READY
                 return
@@ -324,7 +324,7 @@ class _Attempt:
 
 @dataclass(eq=False, slots=True)
 class _Slot:
-    """One batch of a window: its requests, and the batch once it is there."""
+    """One batch of a window: its requests, and the batch once it has arrived."""
 
     index: int
     ask_at: float = 0.0
@@ -335,11 +335,11 @@ class _Slot:
 
 
 Fetch = Callable[[Replica, int, Sequence[int], Stop], Batch]
-"""Reads batch ``index`` from a replica, and tells it of batches that will be asked for soon."""
+"""Function that reads batch ``index`` from a replica and announces the batches that it will ask for next."""
 
 
 class Window:
-    """Batches of one pass over an epoch, in order, each exactly once, from several replicas. Of one thread.
+    """Batches of one pass over an epoch, in order, each exactly once, from several replicas. For one thread only.
 
     At most ``size`` batches are requested or wait for their turn. ``epoch`` and ``indices`` are the batches' addresses.
     Iterating raises UnreachableError after ``deadline_s`` without any batch, and the last refusal if no replica can
@@ -426,7 +426,7 @@ class Window:
         slot.ask_at = time.monotonic() + _FIRST_PROBE_S
 
     def _next(self, slot: _Slot) -> Replica | None:
-        """Return the replica to ask next: none that is down, has failed or is being asked."""
+        """Return the next replica that is up, has not failed for this batch and is not being asked, or None."""
         asked = {attempt.replica for attempt in slot.attempts}
         for replica in self._replicas.ranked(self._stream_id, self._epoch, slot.index):
             if replica.state is not ReplicaState.DOWN and replica not in asked and replica not in slot.failures:
@@ -441,12 +441,12 @@ class Window:
 
     def _read(self, slot: _Slot, attempt: _Attempt, ahead: Sequence[int]) -> None:
         try:
-            found: Batch | Exception = self._fetch(attempt.replica, slot.index, ahead, attempt.stop)
-        except Exception as error:  # noqa: BLE001 - it is judged, and raised again, in the reader's thread
-            found = error
-        if not isinstance(found, Exception):
+            result: Batch | Exception = self._fetch(attempt.replica, slot.index, ahead, attempt.stop)
+        except Exception as error:  # noqa: BLE001 - the reader's thread handles it
+            result = error
+        if not isinstance(result, Exception):
             self._replicas.answered(attempt.replica, time.monotonic() - attempt.started)
-        self._events.put((slot, attempt, found))
+        self._events.put((slot, attempt, result))
 
     def _hedge(self) -> None:
         now = time.monotonic()
@@ -464,7 +464,7 @@ class Window:
                 self._begin(slot, other)
 
     def _wait(self) -> None:
-        """Wait for an answer, or until something else is due; take all that has come."""
+        """Wait for an answer or until the next request or hedge is due, and process all answers."""
         now = time.monotonic()
         due = [now + _LONGEST_WAIT_S]
         for slot in self._slots.values():
@@ -484,27 +484,27 @@ class Window:
             self._take(*event)
             timeout_s = 0
 
-    def _take(self, slot: _Slot, attempt: _Attempt, found: Batch | Exception) -> None:
+    def _take(self, slot: _Slot, attempt: _Attempt, result: Batch | Exception) -> None:
         slot.attempts.remove(attempt)
         if slot.batch is not None or attempt.stop:
             return
-        if isinstance(found, Batch):
-            slot.batch = found
+        if isinstance(result, Batch):
+            slot.batch = result
             for other in slot.attempts:
                 other.stop.set()
             return
-        self._failure = found
-        if isinstance(found, RefusedError) and found.status == _TOO_MANY:
+        self._failure = result
+        if isinstance(result, RefusedError) and result.status == _TOO_MANY:
             slot.stays_with = attempt.replica
-            slot.ask_at = time.monotonic() + self._patience.delay_s(found)
-            self._patience.check(found, str(attempt.replica.server))
-        elif isinstance(found, (CallError, *TRANSIENT)) or is_fault(found):
-            slot.failures[attempt.replica] = found
-            self._replicas.failed(attempt.replica, found)
-        elif isinstance(found, RefusedError | ClientError):
-            self._replicas.pass_over(attempt.replica, self._stream_id, found)
+            slot.ask_at = time.monotonic() + self._patience.delay_s(result)
+            self._patience.check(result, str(attempt.replica.server))
+        elif isinstance(result, (CallError, *TRANSIENT)) or is_fault(result):
+            slot.failures[attempt.replica] = result
+            self._replicas.failed(attempt.replica, result)
+        elif isinstance(result, RefusedError | ClientError):
+            self._replicas.pass_over(attempt.replica, self._stream_id, result)
         else:
-            raise found
+            raise result
 
 
 def _latest(passed_over: Mapping[str, tuple[float, Exception]]) -> Exception | None:

@@ -1,7 +1,7 @@
-"""A declared stream as its reader sees it: epochs of batches, each batch exactly once whatever the network does.
+"""Client side of a declared stream: epochs of batches, each batch delivered exactly once despite network failures.
 
-Arrow reads an answer's body through ``Received``: pixels go from the socket into the memory that the arrays view. One
-background thread fetches ahead into a bounded queue (``Prefetch``); both end when the reader does.
+Arrow reads an answer's body through ``Received``: pixels go from the socket into the memory that the arrays view. A
+background thread fetches ahead into a bounded queue (``Prefetch``) and ends when the reader stops.
 """
 
 import json
@@ -40,11 +40,11 @@ from augment.validation import FailureBudget, MaxFailures
 from augment.wire import arrow
 
 _LARGE_BYTES = 1 << 16
-"""What has memory of its own: the body of a batch; schemas and headers of messages are less."""
+"""Reads of at least this size, the bodies of batches, get their own memory; schemas and headers are smaller."""
 
 
 class Received:
-    """A source of bytes: what ``pyarrow.ipc.open_stream`` asks of a file. Of one thread at a time."""
+    """File object of an answer's body for ``pyarrow.ipc.open_stream``. For one thread at a time."""
 
     closed = False
 
@@ -52,18 +52,18 @@ class Received:
         self._answer = answer
 
     def read(self, size: int) -> bytes | memoryview:
-        """The next bytes, fewer only at the end; many are a read-only view of new memory.
+        """Return the next ``size`` bytes, fewer only at the end. Large reads return a read-only view of new memory.
 
-        Raises what reading the answer raises (``transport.TRANSIENT``).
+        Raises ``transport.TRANSIENT``.
         """
         if size < _LARGE_BYTES:
             return self._answer.read(size)
-        memory = np.empty(size, np.uint8).data  # numpy asks for huge pages, a hundredth of the faults
+        memory = np.empty(size, np.uint8).data  # NumPy requests huge pages: a hundredth of the page faults
         return memory[: self._answer.fill(memory)].toreadonly()
 
 
 class Prefetch:
-    """Iterates over what ``produce(stop)`` yields, at most ``depth`` batches ahead of its reader."""
+    """Iterator over the batches of ``produce(stop)``, which runs at most ``depth`` batches ahead in a thread."""
 
     def __init__(self, produce: Callable[[Stop], Iterator[Batch]], depth: int) -> None:
         self._produce = produce
@@ -85,11 +85,11 @@ class Prefetch:
             self.close()
 
     def close(self) -> None:
-        """End the thread and wait for it. May be called from any thread, twice, and before the first item."""
+        """End the thread and wait for it. May be called from any thread, repeatedly, and before the first item."""
         self._stop.set()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        with_room = self._items  # a reader in another thread that waits for an item learns of the end
+        with_room = self._items  # wakes a reader in another thread that waits for an item
         if with_room.empty():
             with_room.put_nowait((None, None))
 
@@ -99,7 +99,7 @@ class Prefetch:
             for item in self._produce(self._stop):
                 if not self._put((item, None)):
                     return
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the reader's thread
+        except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
             last = (None, error)
         self._put(last)
 
@@ -118,13 +118,14 @@ _NOT_FOUND = 404
 
 
 class ReplacedRowsWarning(UserWarning):
-    """Rows of an epoch stand for records that were refused or have changed since the scan."""
+    """Rows of an epoch replace records that were refused or have changed since the scan."""
 
 
 class ClientStream:
-    """Batches of one stream. Any number of epochs may be read at once, each by one thread. It can be pickled.
+    """Batches of one stream. Several epochs may be read at once, each by one thread. Can be pickled.
 
-    ``document`` is what the service said of it; ``num_rows`` and ``num_failed`` count this run.
+    ``document`` is the service's document of the stream. ``num_rows`` counts the rows that this object has delivered,
+    ``num_failed`` those among them that replace other records.
     """
 
     def __init__(
@@ -185,32 +186,32 @@ class ClientStream:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences about what an epoch leaves out, and what reading the pipeline dropped or renamed."""
+        """Notices: rows that an epoch leaves out, and parts of the pipeline that were dropped or renamed."""
         return tuple(self.document["notices"])
 
     @property
     def num_batches(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches in an epoch."""
         return int(self.document["num_batches"])
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
-        """(H, W, 3) of every image; None where they differ."""
+        """Shape (H, W, 3) of every image, or None if the images differ in size."""
         shape = self.document["image_shape"]
         return None if shape is None else (shape[0], shape[1], shape[2])
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names that labels index."""
+        """Class names, indexed by the labels."""
         return tuple(self.document["classes"])
 
     def normalize(self, images: Any, *, view: int = 0, layout: str | None = None) -> Any:
-        """Float32 of a batch's images, as the stream's ``normalize`` says: uint8 travels as a quarter of the bytes.
+        """Normalise a batch's uint8 images to float32, as the stream's ``normalize`` section says.
 
-        ``images`` are uint8 NumPy arrays, or tensors of PyTorch, TensorFlow or JAX, or a list of such; the floats are
-        of the same kind, layout and device. ``layout`` is NHWC or NCHW, by default that of the axis that has three
-        channels. They are the floats of a stream with ``dtype="float32"``, bit for bit. ClientError where no section
-        says how, or where the stream's images are floats already.
+        ``images`` are arrays of NumPy, tensors of PyTorch, TensorFlow or JAX, or a list of these; the result has the
+        same kind, layout and device. ``layout`` is NHWC or NCHW; by default it is found by the axis with three
+        channels. The result equals the images of the same stream with ``dtype="float32"``, bit for bit, for a quarter
+        of the bytes on the network. Raises ClientError if the stream has no such section or its images are floats.
         """
         try:
             return normalize(images, self._section(view), self.pixel_format, layout)
@@ -218,7 +219,7 @@ class ClientStream:
             raise ClientError(str(error)) from error
 
     def denormalise(self, images: Any, *, view: int = 0) -> Any:
-        """Images to look at, uint8 (..., H, W, 3): of a batch of floats, or of what ``normalize`` gave."""
+        """Convert float images, of a batch or from ``normalize``, to viewable uint8 of shape (..., H, W, 3)."""
         try:
             return denormalise(images, self._section(view), self.pixel_format)
         except CallError as error:
@@ -226,18 +227,18 @@ class ClientStream:
 
     @property
     def pixel_format(self) -> PixelFormat:
-        """The type and the layout of the images in batches."""
+        """Dtype and layout of the images in batches."""
         return PixelFormat(self.document["dtype"], self.document["layout"])
 
     def _section(self, view: int) -> Mapping[str, Any] | None:
         sections = self.document["normalize"] if self.document["views"] else [self.document["normalize"]]
         if not 0 <= view < len(sections):
             raise ClientError(f"view is {view}; this stream has views 0 to {len(sections) - 1}")
-        found: Mapping[str, Any] | None = sections[view]
-        return found
+        section: Mapping[str, Any] | None = sections[view]
+        return section
 
     def merge(self, predictions: Sequence[Mapping[str, Any]], batch: Batch, **options: Any) -> Merged:
-        """What a model predicted for each view of a batch, joined to one prediction for each row.
+        """Merge a model's predictions for the views of a batch into one prediction for each row.
 
         ``options`` are those of ``augment.merge_predictions``.
         """
@@ -246,17 +247,18 @@ class ClientStream:
     def epoch(
         self, epoch: int, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1
     ) -> Generator[Batch, None, None]:
-        """Batches ``start`` to ``stop`` of an epoch, each exactly once and in order; of each this rank's slice.
+        """Yield this rank's slice of batches ``start`` to ``stop`` of an epoch, in order, each exactly once.
 
-        The next ones arrive in the background, from all replicas if the client has several. After a cut it goes on at
-        the batch that is missing. Images are read-only views. Closing the iterator ends its thread.
+        The next batches are fetched in the background, from all replicas if the client has several. After a lost
+        connection, reading resumes at the missing batch. Images are read-only views. Closing the iterator ends its
+        thread.
 
-        Warns with ReplacedRowsWarning, once at its end, if rows stand for records that were refused or have changed.
+        Warns once at the end (ReplacedRowsWarning) if rows replace records that were refused or have changed.
         """
         stop = self.num_batches if stop is None else stop
         if not 0 <= start <= stop <= self.num_batches:
             raise ClientError(
-                f"start is {start} and stop is {stop}; they satisfy 0 <= start <= stop <= {self.num_batches}, the "
+                f"start is {start} and stop is {stop}; 0 <= start <= stop <= {self.num_batches} is required, the "
                 "number of batches in an epoch"
             )
         if not 0 <= rank < world_size:
@@ -265,7 +267,7 @@ class ClientStream:
         return self._counted(query, start, stop, world_size)
 
     def close(self) -> None:
-        """End all that is being read."""
+        """Stop reading all epochs of this stream."""
         for prefetch in list(self._reading):
             prefetch.close()
 
@@ -288,8 +290,8 @@ class ClientStream:
             batches.close()
             if num_replaced:
                 warnings.warn(
-                    f"epoch {query['epoch']}: {num_replaced} of {num_rows} rows stand for records that were refused or "
-                    f"have changed since the scan, the first for {first}; `augment check` names the reason",
+                    f"epoch {query['epoch']}: {num_replaced} of {num_rows} rows replace records that were refused or "
+                    f"have changed since the scan, the first of them {first}; `augment check` names the reason",
                     ReplacedRowsWarning,
                     stacklevel=2,
                 )
@@ -300,7 +302,7 @@ class ClientStream:
         return self._from_server(query, start, stop, stopped)
 
     def _from_server(self, query: Mapping[str, Any], start: int, stop: int, stopped: Stop) -> Iterator[Batch]:
-        """Read a range of batches in one answer, which the service renders ahead; after a cut go on in another one."""
+        """Read a range of batches in one answer, which the service renders ahead; after a cut, resume in another."""
         server, index = self._transport.current, start
         patience = Patience(self._transport.deadline_s, stopped.sleep)
         was_unknown = False
@@ -345,7 +347,9 @@ class ClientStream:
                     self._replicas.forgotten(replica, self.id)
                     continue
                 if len(batches) != 1:
-                    raise CallError(f"the answer of {replica.server} holds {len(batches)} batches, not batch {index}")
+                    raise CallError(
+                        f"{replica.server} answered with {len(batches)} batches, not with batch {index} alone"
+                    )
                 return replace(batches[0], epoch=epoch, index=index)
 
         size = max(self._prefetch, 2 * len(self._replicas))
@@ -383,7 +387,7 @@ class ClientStream:
             stopped.watch(None)
 
     def _declare(self, server: ServiceAddress) -> None:
-        """Declare the stream at a server that does not know it. ClientError if it would give other batches."""
+        """Declare the stream at a server that does not know it. Raises ClientError if the server's id differs."""
         with self._transport.open(
             server,
             "POST",
@@ -394,18 +398,18 @@ class ClientStream:
             document = json.loads(answer.read())
         if document["id"] != self.id:
             raise ClientError(
-                f"{server} gives this stream the id {document['id']}, it is {self.id} elsewhere: its dataset or engine "
-                "differs (compare GET /version and the datasets' digests); no batch of it was taken"
+                f"{server} gives this stream the id {document['id']}, but other servers give it {self.id}: its dataset "
+                "or engine differs (compare GET /version and the datasets' digests); none of its batches was used"
             )
 
     def _count(self, batch: Batch, replaced: Sequence[str], world_size: int) -> None:
         self.num_rows += len(batch)
         self.num_failed += len(replaced)
-        # A fraction is one of an epoch at least, so that one bad record in the first batch is not half of the run.
+        # A fraction is taken of at least an epoch: one bad record in the first batch must not count as half of the run.
         rows_of_epoch = int(self.document["num_records"]) * int(self.document["repeats"])
         rows = max(self.num_rows, rows_of_epoch // world_size)
         if not self._budget.allows(self.num_failed, rows):
             raise TooManyFailuresError(
-                f"{self.num_failed} of {self.num_rows} rows stand for refused records, max_failures is "
+                f"{self.num_failed} of {self.num_rows} rows replace refused records, max_failures is "
                 f"{self._budget.max_failures}; the last batch ({batch.epoch}, {batch.index}) replaces {replaced[:3]}"
             )

@@ -1,9 +1,9 @@
-"""A stream as a PyTorch dataset: whole batches, this process's rank, exact to resume.
+"""PyTorch dataset of a stream: whole batches for this process's rank, with exact resume.
 
 ``DataLoader(StreamDataset(stream), batch_size=None)`` or the dataset itself; both yield dictionaries of tensors, whose
 images are uint8 (N, H, W, C) unless the stream was declared with another ``dtype`` or ``layout``.
-``StreamDataset(stream, layout="NCHW", normalize=True, device="cuda")`` hands out what a network takes: batches travel
-as uint8, to the device too, and become floats there.
+``StreamDataset(stream, layout="NCHW", normalize=True, device="cuda")`` yields the input of a network: batches are sent
+as uint8, also to the device, and converted to floats there.
 
 Keys are the wire's columns: ``image``, ``label``, ``mask``, ``boxes`` and so on, of further views ``image_1``,
 ``mask_1`` and so on; in a stream with views also ``inverse``, ``inverse_1`` and so on, and ``source_size``.
@@ -33,7 +33,7 @@ TEXT_COLUMNS = ("key", "replaces")
 
 
 class TensorBatch(dict[str, Any]):
-    """One batch by the names of its columns. A type of its own, so that ``default_collate`` can refuse it."""
+    """One batch by the names of its columns. A separate type, so that ``default_collate`` can refuse it."""
 
 
 def _refuse_collation(batch: Sequence[TensorBatch], **_: object) -> NoReturn:
@@ -48,31 +48,31 @@ default_collate_fn_map[TensorBatch] = _refuse_collation
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """Where a pass starts: batch ``index`` of an epoch."""
+    """Start of a pass: batch ``index`` of an epoch."""
 
     epoch: int
     index: int = 0
 
 
 class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
-    """Each pass over it is one whole epoch, whatever became of the pass before: finished, broken off or only peeked at.
+    """Dataset of which each pass is one whole epoch, even if the pass before was not finished.
 
     A pass takes its epoch's number at its first ``next()``: one more than the pass before, or the number given to
-    ``set_epoch``. So a peek uses up a number. Two passes at once have two numbers. Only ``load_state_dict`` makes a
-    pass start in the middle of an epoch.
+    ``set_epoch``. A pass that is abandoned after one batch also uses up a number, and two passes at once have two
+    numbers. Only ``load_state_dict`` makes a pass start in the middle of an epoch.
 
-    ``columns`` chooses what a batch holds; without it, all columns, or with ``text=False`` all that are tensors: some
-    frameworks accept no text. Rank and world size are those of ``torch.distributed`` if it is initialised, else 0 and
-    1; with several processes of Accelerate they must be given. The dataset can be pickled; a copy goes on from the
-    state of the original.
+    ``columns`` selects the columns of a batch; the default is all, or with ``text=False`` all tensors, because some
+    frameworks fail on text. Rank and world size are those of ``torch.distributed`` if it is initialised, else 0 and 1;
+    with several processes of Accelerate they are required. The dataset can be pickled; a copy resumes from the state of
+    the original.
 
-    ``layout`` NCHW or NHWC is that of the images, contiguous; by default the stream's. ``normalize`` makes float32 of
-    them as the stream's section says. ``device`` moves every tensor there; on CUDA the next batch is copied from pinned
-    memory, on a CUDA stream apart, while this one is used. ``pin_memory`` hands out tensors in pinned memory, for a
-    framework that moves them itself; it changes nothing on a machine without CUDA.
+    ``layout`` (NCHW or NHWC) is the layout of the images, contiguous; by default the stream's. ``normalize=True``
+    returns float32 as the stream's section says. ``device`` moves every tensor there; on CUDA the next batch is copied
+    from pinned memory on a separate CUDA stream while the current one is used. ``pin_memory`` returns tensors in pinned
+    memory, for a framework that moves them itself; without CUDA it has no effect.
 
     With ``num_workers`` of a ``DataLoader`` above 0 the first batch raises ClientError: the stream fetches ahead by
-    itself, and a dataset in a worker process cannot tell the loader where it is.
+    itself, and a dataset in a worker process cannot report its position to the loader.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         worker = torch.utils.data.get_worker_info()
         if worker is not None:
             raise ClientError(
-                f"num_workers is {worker.num_workers}; take num_workers=0: the stream fetches ahead by itself, and a "
-                "dataset in a worker process cannot tell the loader which epoch and batch it is at"
+                f"num_workers is {worker.num_workers}; set num_workers=0: the stream fetches ahead by itself, and a "
+                "dataset in a worker process cannot report its epoch and batch to the loader"
             )
         return self._pass()
 
@@ -133,34 +133,37 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         batches = self._stream.epoch(start.epoch, start.index, rank=rank, world_size=world_size)
         try:
             for index, tensors in self._on_device((batch.index, self._tensors(batch)) for batch in batches):
-                # Before the batch is handed out: a checkpoint that is taken now resumes after it.
+                # Set before the yield, so that a checkpoint taken by the consumer resumes after this batch.
                 self._reached = self._after(start.epoch, index)
                 yield tensors
         finally:
             batches.close()
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Number of batches in a whole epoch."""
         return self._stream.num_batches
 
     def set_epoch(self, epoch: int) -> None:
-        """Give the next pass this number. A loaded state in the middle of that epoch still counts."""
+        """Set the epoch of the next pass. A loaded state in the middle of that epoch stays valid."""
         if self._next is None or self._next.epoch != epoch:
             self._next = _Position(epoch)
         if self._reached is None or self._reached.index == 0:
             self._reached = self._next
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the pass is that handed out the latest batch; after an epoch's last batch, the next epoch."""
+        """Return the position after the latest batch; after an epoch's last batch, the start of the next epoch."""
         at = self._reached or self._next or _Position(self._last_epoch + 1)
         return {"stream": self._stream.id, "epoch": at.epoch, "next_batch": at.index}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next pass start there, with any number of ranks. ClientError if the state is another stream's."""
+        """Start the next pass at a saved position, with any number of ranks.
+
+        Raises ClientError if the state is another stream's.
+        """
         if state["stream"] != self._stream.id:
             raise ClientError(
                 f"the state is of stream {state['stream']}, this one is {self._stream.id}: its dataset, pipeline, "
-                "seed, batch size or engine differs, and it would go on with other images"
+                "seed, batch size or engine differs, and it would continue with other images"
             )
         self._next = self._reached = self._after(int(state["epoch"]), int(state["next_batch"]) - 1)
 
@@ -230,7 +233,7 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         return images.contiguous()
 
     def _tensors(self, batch: Batch) -> TensorBatch:
-        found = TensorBatch(
+        tensors = TensorBatch(
             key=batch.keys,
             position=self._tensor(batch.positions),
             replaces=batch.replaces,
@@ -239,15 +242,15 @@ class StreamDataset(torch.utils.data.IterableDataset[TensorBatch]):
         for number, view in enumerate(batch.views):
             for column, attribute in COLUMNS.items():
                 name, values = view_name(column, number), getattr(view, attribute)
-                if name in found or values is None:
+                if name in tensors or values is None:
                     continue  # a column that all views share, or that the dataset does not have
                 is_array = isinstance(values, np.ndarray)
-                found[name] = self._tensor(values) if is_array else [self._tensor(value) for value in values]
+                tensors[name] = self._tensor(values) if is_array else [self._tensor(value) for value in values]
         if self._columns is None:
-            return TensorBatch({name: found[name] for name in found if self._text or name not in TEXT_COLUMNS})
-        if missing := [name for name in self._columns if name not in found]:
-            raise ClientError(f"the stream has no column {missing[0]!r}; it has {', '.join(found)}")
-        return TensorBatch({name: found[name] for name in self._columns})
+            return TensorBatch({name: tensors[name] for name in tensors if self._text or name not in TEXT_COLUMNS})
+        if missing := [name for name in self._columns if name not in tensors]:
+            raise ClientError(f"the stream has no column {missing[0]!r}; it has {', '.join(tensors)}")
+        return TensorBatch({name: tensors[name] for name in self._columns})
 
     def _tensor(self, array: np.ndarray[Any, Any]) -> Any:
         """Return a view of a writable array, else a copy: a tensor would let Arrow's read-only memory be written."""

@@ -1,10 +1,10 @@
-"""Requests to the service: addresses, one attempt, retries within a deadline, and the errors that a client raises.
+"""Requests to the service: addresses, single attempts, retries within a deadline, and the client's errors.
 
 ClientError
 ├── RefusedError           the service's answer is a problem document; carries it
 ├── UnreachableError       no server answered within the deadline
-├── TooManyFailuresError   more rows than max_failures allows stand for refused records
-└── JobError               a job ended otherwise than succeeded
+├── TooManyFailuresError   more rows replace refused records than max_failures allows
+└── JobError               a job failed or was cancelled
 """
 
 import base64
@@ -27,7 +27,7 @@ from augment.client.version_warning import VERSION_HEADER, VersionWarning, warn_
 
 
 class ClientError(Exception):
-    """Anything that the client raises on purpose."""
+    """Base class of the client's errors."""
 
 
 class UnreachableError(ClientError):
@@ -35,7 +35,7 @@ class UnreachableError(ClientError):
 
 
 class TooManyFailuresError(ClientError):
-    """The records of this run are worse than its ``max_failures`` allows."""
+    """More rows of this run replace refused records than ``max_failures`` allows."""
 
 
 class JobError(ClientError):
@@ -63,7 +63,7 @@ class RefusedError(ClientError):
 
     @classmethod
     def read(cls, status: int, body: bytes, retry_after: str | None) -> "RefusedError":
-        """From an answer; what is no problem document (a proxy's page) becomes its detail."""
+        """Read an answer. A body that is not a problem document (such as a proxy's page) becomes the detail."""
         try:
             document = json.loads(body)
         except ValueError:
@@ -72,32 +72,32 @@ class RefusedError(ClientError):
             document = {"title": "No problem document", "detail": body[:200].decode("utf-8", "replace")}
         try:
             seconds = None if retry_after is None else float(retry_after)
-        except ValueError:  # a date, which no server of ours sends
+        except ValueError:  # a date, which this service never sends
             seconds = None
         return cls(status, document, seconds)
 
 
 TRANSIENT = (OSError, http.client.HTTPException)
-"""Errors of a server that dies, restarts or is not there yet."""
+"""Errors of a server that dies, restarts or has not started yet."""
 
 _LOG = logging.getLogger("augment.client")
 _TRY_AGAIN = frozenset({429, 502, 503, 504})
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 5.0
 _CONNECT_S = 5.0
 _FIRST_ANSWER_S = 5.0
-"""Time for the first answer of all: until then a wrong URL is likelier than a restart."""
+"""Deadline of the first answer: until then a wrong URL is more likely than a restart."""
 _PROBLEM_BYTES_MAX = 1 << 20
 _BULK_BYTES = 1 << 18
-"""What a read of much waits for: to be woken for each packet costs an eighth of sending and receiving."""
+"""Bytes that a large read waits for: waking up for each packet costs an eighth of sending and receiving."""
 _BULK_WAIT_MS = 20
-"""How long: a link on which so much takes longer (100 Mbit/s) has few wakes a second anyway."""
+"""Longest such wait: a link that needs longer for these bytes (100 Mbit/s) causes few wake-ups anyway."""
 _CAN_WAIT_FOR_MUCH = hasattr(select, "poll") and hasattr(socket, "SO_RCVLOWAT")
 """False on Windows, where each read takes what has arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """Address of a service, and the key for it. ``address`` is one of several IP addresses that ``host`` has."""
+    """URL and key of a service. ``address`` is an IP address of ``host``, or None if ``host`` has only one."""
 
     scheme: str
     host: str
@@ -108,7 +108,7 @@ class ServiceAddress:
 
     @classmethod
     def parse(cls, url: str, key: str | None) -> Self:
-        """Read ``http[s]://[:key@]host[:port][/path]``; a key in the URL beats the common one. Raises ClientError."""
+        """Read ``http[s]://[:key@]host[:port][/path]``. A key in the URL overrides ``key``. Raises ClientError."""
         try:
             parts = urllib.parse.urlsplit(url)
             port = parts.port
@@ -124,13 +124,13 @@ class ServiceAddress:
         return self.url + (f" at {self.address}" if self.address else "")
 
     def resolve(self) -> "list[ServiceAddress]":
-        """Return one server for each IP address of the host, itself if there is only one.
+        """Return one server for each IP address of the host, or itself if the host has only one.
 
-        The two addresses of localhost are one machine's two protocols, not two servers. OSError if the host is unknown.
+        The IPv4 and IPv6 addresses of localhost count as one server. Raises OSError if the host is unknown.
         """
         port = self.port or (443 if self.scheme == "https" else 80)
-        found = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        infos = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(each[4][0]) for each in infos))
         if len(addresses) == 1 or set(addresses) == {"127.0.0.1", "::1"}:
             return [self]
         return [replace(self, address=each) for each in addresses]
@@ -146,7 +146,7 @@ class ServiceAddress:
         kind = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
         connection = kind(self.host, self.port, timeout=timeout_s)
         if self.address is not None:
-            # Certificates and the Host header go by the name; only the socket goes to the address.
+            # Certificates and the Host header need the name; only the socket uses the address.
             address = self.address
             connection._create_connection = (  # type: ignore[attr-defined]  # noqa: SLF001 - http.client has no other way
                 lambda to, *options: socket.create_connection((address, to[1]), *options)
@@ -156,10 +156,10 @@ class ServiceAddress:
 
 
 class Answer:
-    """Response that is read as it arrives.
+    """Response that is read as it arrives. Raises ``TRANSIENT``.
 
-    ``abort`` may come from another thread and ends whatever waits: ``watch`` is called with it before the request is
-    sent. Raises ``TRANSIENT``.
+    ``watch`` is called with ``abort`` before the request is sent. ``abort`` may be called from another thread and ends
+    any wait.
     """
 
     def __init__(
@@ -187,14 +187,14 @@ class Answer:
         self.headers = self._response.headers
 
     def read(self, size: int | None = None) -> bytes:
-        """The next ``size`` bytes, or all."""
+        """Return the next ``size`` bytes, or all."""
         return self._response.read(size)
 
     def fill(self, memory: memoryview) -> int:
-        """Read on until the memory is full or the answer ends; how many bytes it was."""
-        bulk = len(memory) - _BULK_BYTES  # while these are read at least so many more are to come
+        """Read until the memory is full or the answer ends, and return the number of bytes."""
+        bulk = len(memory) - _BULK_BYTES  # until this offset, at least _BULK_BYTES more are to come
         num_bytes = 0
-        if bulk > 0 and self._poll and type(self._socket) is socket.socket:  # TLS takes what comes apart by itself
+        if bulk > 0 and self._poll and type(self._socket) is socket.socket:  # TLS buffers and splits records itself
             num_bytes = self._read_into(memory[:bulk], partial(self._wait_for_much, self._poll))
         return num_bytes + self._read_into(memory[num_bytes:], lambda: None)
 
@@ -209,13 +209,13 @@ class Answer:
         return num_bytes
 
     def _wait_for_much(self, poll: "select.poll") -> None:
-        """Wait until much is there, but no longer than a fast link would need: then whatever comes is taken."""
+        """Wait until ``_BULK_BYTES`` have arrived, but at most ``_BULK_WAIT_MS``."""
         self._wake_at(_BULK_BYTES)
         poll.poll(_BULK_WAIT_MS)
         self._wake_at(1)
 
     def _wake_at(self, num_bytes: int) -> None:
-        """How many bytes are to be there before a read that waits goes on; the end, or a reset, always counts."""
+        """Set the number of bytes that must arrive before a waiting read wakes up. The end or a reset wakes it too."""
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, num_bytes)
 
@@ -233,7 +233,7 @@ class Answer:
 
 
 class Stop:
-    """Tells a thread to end: wakes it if it sleeps, and aborts its wait for the network."""
+    """Stop signal of a thread: wakes it if it sleeps, and aborts its wait for the network."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -244,11 +244,11 @@ class Stop:
         return self._event.is_set()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, but not longer than until ``set``."""
+        """Sleep, at most until ``set`` is called."""
         self._event.wait(seconds)
 
     def watch(self, abort: Callable[[], None] | None) -> None:
-        """Set the function that ``set`` calls; it is called now if that has happened."""
+        """Set the function that ``set`` calls. It is called at once if ``set`` was called before."""
         with self._lock:
             self._abort = abort
             if self._event.is_set() and abort is not None:
@@ -284,13 +284,13 @@ class Patience:
             ) from cause
 
     def delay_s(self, cause: BaseException) -> float:
-        """Return how long to wait before the next attempt: the service's ``Retry-After``, or longer each time."""
-        wanted = getattr(cause, "retry_after_s", None) or self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        """Return the seconds to wait before the next attempt: ``Retry-After``, else twice as long each time."""
+        delay_s = getattr(cause, "retry_after_s", None) or self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
-        return min(wanted, max(0.0, self._ends - time.monotonic()))
+        return min(delay_s, max(0.0, self._ends - time.monotonic()))
 
     def wait(self, cause: BaseException, servers: str) -> None:
-        """Wait before the next attempt; UnreachableError if the deadline has passed."""
+        """Wait before the next attempt. Raises UnreachableError if the deadline has passed."""
         self.check(cause, servers)
         seconds = self.delay_s(cause)
         _LOG.warning("%s: %s: %s; trying again in %.1f s", servers, type(cause).__name__, cause, seconds)
@@ -298,15 +298,15 @@ class Patience:
 
 
 class Transport:
-    """Asks the first server that answers, and stays with it. Safe between threads. It can be pickled.
+    """Sender of requests to the first server that answers. Thread-safe. Can be pickled.
 
-    ``timeout_s`` bounds each wait for bytes, ``deadline_s`` the time without an answer; before the first answer of all
-    it is 5 s.
+    ``timeout_s`` bounds each wait for bytes, ``deadline_s`` the time without an answer. Until a server has answered
+    once, the deadline is 5 s.
     """
 
     def __init__(self, urls: Sequence[str], key: str | None, *, timeout_s: float, deadline_s: float) -> None:
         if not urls:
-            raise ClientError("there is no URL; give one or more")
+            raise ClientError("no URL is given; give one or more")
         self.servers = tuple(dict.fromkeys(ServiceAddress.parse(url, key) for url in urls))
         self.timeout_s = timeout_s
         self._deadline_s = deadline_s
@@ -323,17 +323,17 @@ class Transport:
 
     @property
     def deadline_s(self) -> float:
-        """Seconds to go on without any progress."""
+        """Longest time without progress, in seconds."""
         return self._deadline_s if self._has_answered else min(self._deadline_s, _FIRST_ANSWER_S)
 
     @property
     def current(self) -> ServiceAddress:
-        """ServiceAddress that is asked next."""
+        """Server that is asked next."""
         with self._lock:
             return self.servers[self._current]
 
     def leave(self, server: ServiceAddress) -> bool:
-        """Ask the next server from now on; True if all had their turn, and it is time to wait."""
+        """Switch to the next server. Return True if all have been asked and it is time to wait."""
         with self._lock:
             if self.servers[self._current] == server:
                 self._current = (self._current + 1) % len(self.servers)
@@ -351,12 +351,12 @@ class Transport:
         watch: Callable[[Callable[[], None]], None] = lambda _: None,
         timeout_s: float | None = None,
     ) -> Answer:
-        """Make one attempt. RefusedError for every status but success; ``TRANSIENT`` if no answer came."""
-        given = {name: value for name, value in (query or {}).items() if value is not None}
-        target = server.path + path + (f"?{urllib.parse.urlencode(given)}" if given else "")
+        """Make one attempt. Raises RefusedError for every status but success, ``TRANSIENT`` if no answer came."""
+        parameters = {name: value for name, value in (query or {}).items() if value is not None}
+        target = server.path + path + (f"?{urllib.parse.urlencode(parameters)}" if parameters else "")
         sent = {"Connection": "close", **(headers or {})}
         if server.key:
-            # Basic holds any key (Bearer only ASCII tokens) and is what a key in the URL means everywhere else.
+            # Basic takes any key (Bearer only ASCII tokens), and other clients also send a key in a URL as Basic.
             sent["Authorization"] = "Basic " + base64.b64encode(f":{server.key}".encode()).decode()
         timeout_s = timeout_s or self.timeout_s
         connection = server.connect(min(timeout_s, _CONNECT_S))
@@ -377,7 +377,7 @@ class Transport:
         try:
             service_version = answer.headers.get(VERSION_HEADER)
             self._has_warned_of_version = warn_of_other_client(service_version, server.url)
-        except VersionWarning:  # warnings are errors here: once, as it would be a warning once
+        except VersionWarning:  # the caller turns warnings into errors; raise this one only once too
             self._has_warned_of_version = True
             with answer:
                 raise
@@ -385,10 +385,10 @@ class Transport:
     def request(
         self, method: str, path: str, *, only: ServiceAddress | None = None, **sent: Any
     ) -> tuple[bytes, Mapping[str, str]]:
-        """Return the whole answer and its headers (names in lower case) of the first server that gives one in time.
+        """Return the body and the headers (names in lower case) from the first server that answers in time.
 
-        A request may be sent twice, so it must be harmless twice. ``only`` asks no other server. Any 5xx is a reason to
-        ask the next server; RefusedError if the last one gives it too.
+        A request may be sent twice, so it must be idempotent. ``only`` restricts it to one server. After a 5xx the next
+        server is asked. Raises RefusedError if the last one answers 5xx too.
         """
         patience = Patience(self.deadline_s)
         while True:
@@ -406,7 +406,7 @@ class Transport:
                 patience.wait(error, str(server))
 
     def json(self, method: str, path: str, document: Any = None, **sent: Any) -> Any:
-        """``request`` with JSON both ways. ClientError if the answer is not JSON."""
+        """Send and receive JSON as ``request`` does. Raises ClientError if the answer is not JSON."""
         headers = {**sent.pop("headers", {}), "Accept": "application/json"}
         if document is not None:
             sent["body"] = json.dumps(document).encode()
@@ -416,8 +416,8 @@ class Transport:
             return json.loads(data) if data else None
         except ValueError as error:
             raise ClientError(
-                f"{method} {path} of {self.current} is answered with {data[:60]!r}, which is not JSON: this is the URL "
-                "of something else than this service"
+                f"{self.current} answered {method} {path} with {data[:60]!r}, which is not JSON: this URL belongs to "
+                "another service"
             ) from error
 
 
@@ -427,5 +427,5 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_fault(error: BaseException) -> bool:
-    """True if the service failed, so that another one may succeed."""
+    """True if the service failed, so that another server may succeed."""
     return isinstance(error, RefusedError) and error.status >= 500

@@ -1,4 +1,4 @@
-"""Warning that the client is another than the one that the service hands out."""
+"""Warning that the installed client differs from the one that the service provides."""
 
 import re
 import warnings
@@ -10,14 +10,14 @@ _VERSION = re.compile(r"[A-Za-z0-9.+!]{1,100}")  # it is shown as part of a comm
 
 
 class VersionWarning(UserWarning):
-    """The service's client differs from this one; the message has both versions and the line that installs it."""
+    """The service provides another client; the message has both versions and the command that installs it."""
 
 
 def warn_of_other_client(service_version: str | None, url: str) -> bool:
-    """Warn with VersionWarning if a service's version holds another client than the installed one; True if it did.
+    """Warn with VersionWarning and return True if a service's client differs from the installed one.
 
-    Only the client's digest is compared: a service that changed otherwise has nothing to install for a trainer. None,
-    for an answer that tells no version, warns of nothing.
+    Only the client's digest is compared: other changes of the service give a trainer nothing to install. A version of
+    None (an answer without the header) never warns.
     """
     if service_version is None or not _VERSION.fullmatch(service_version):
         return False
@@ -25,7 +25,7 @@ def warn_of_other_client(service_version: str | None, url: str) -> bool:
     if theirs is None or theirs == client_digest(version()):
         return False
     warnings.warn(
-        f"this client is {version()} and the service at {url} is {service_version}, which has another client; install "
+        f"this client is {version()}, but the service at {url} is {service_version} and has another client; install "
         f"it: pip install {url}/client/augment_service-{service_version}-py3-none-any.whl",
         VersionWarning,
         stacklevel=3,

@@ -1,9 +1,9 @@
-"""Bounds on senders, renderings and open answers: decided before the first byte of an answer.
+"""Bounds on open bodies, renderings and open answers, checked before the first byte of an answer.
 
-What is bounded tightly is work: a place is held while something renders or waits for a worker, and neither while a body
-arrives nor while a client takes what is finished, so that slow clients hold up no other. Streams have as many places
-again, so that images find theirs however many ranks read. Bodies under way and open answers, which cost a connection
-and a file, have bounds of their own.
+Work has the tightest bound. A place is held while something renders or waits for a worker, but not while a body arrives
+or a client reads its answer, so that slow clients do not block others. Streams have as many places again, so that many
+reading ranks do not block images. Open bodies and open answers cost a connection and a file each; they have separate
+bounds.
 """
 
 from collections import Counter
@@ -15,14 +15,14 @@ from service.errors import BusyError, DrainingError
 
 
 class Lane(Enum):
-    """Whose places."""
+    """Kind of request; each kind has its own places."""
 
     SINGLE = "requests"
     STREAM = "streams"
 
 
 class Admission:
-    """A bounded number of places, of bodies and of open answers. Of the event loop's thread only."""
+    """Counts of places, open bodies and open answers, each with a limit. For the event loop's thread only."""
 
     def __init__(self, limit: int, answers_limit: int, bodies_limit: int) -> None:
         self.limit = limit
@@ -31,9 +31,9 @@ class Admission:
         self.admitted: Counter[Lane] = Counter()
         """Requests that render or wait."""
         self.num_sending = 0
-        """Requests whose body is on its way."""
+        """Requests whose body is being received."""
         self.num_open = 0
-        """Requests whose answer is made or sent."""
+        """Requests whose answer is rendered or sent."""
         self.draining = False
 
     @property
@@ -43,22 +43,22 @@ class Admission:
 
     @contextmanager
     def place(self, lane: Lane = Lane.SINGLE, *, after_body: bool = False) -> Iterator["AdmissionSlot"]:
-        """Hold a place, and an open answer, while the block runs; the place may be left before.
+        """Hold an open answer, and a place until ``leave``, while the block runs.
 
-        With ``after_body`` it is held from ``enter`` or ``take`` on, and the body counts until then. BusyError where
-        there is none, DrainingError once the service stops.
+        With ``after_body`` the request counts as an open body until ``enter`` or ``take``, and holds its place from
+        then on. Raises BusyError if a limit is reached, DrainingError once the service stops.
         """
         self.check_open()
         if self.num_open >= self._answers_limit:
             raise BusyError(
-                f"{self.num_open} answers are open, as many as may (AUGMENT_ANSWERS_LIMIT); ask again when clients "
-                "have read theirs"
+                f"{self.num_open} answers are open, the most that are allowed (AUGMENT_ANSWERS_LIMIT); try again when "
+                "clients have read theirs"
             )
         self.check_place(lane)
         if after_body and self.num_sending >= self._bodies_limit:
             raise BusyError(
-                f"{self.num_sending} bodies are on their way, as many as may (AUGMENT_BODIES_LIMIT); ask again when "
-                "clients have sent theirs"
+                f"{self.num_sending} bodies are being received, the most that are allowed (AUGMENT_BODIES_LIMIT); try "
+                "again when clients have sent theirs"
             )
         self.num_open += 1
         place = AdmissionSlot(self, lane)
@@ -78,16 +78,16 @@ class Admission:
             raise DrainingError
 
     def check_place(self, lane: Lane) -> None:
-        """Raise BusyError where all places are held."""
+        """Raise BusyError if all places are held."""
         if self.admitted[lane] >= self.limit:
             raise BusyError(
-                f"{self.admitted[lane]} {lane.value} render or wait, as many as may (AUGMENT_QUEUE_LIMIT); ask again "
-                "in a second"
+                f"{self.admitted[lane]} {lane.value} render or wait, the most that are allowed (AUGMENT_QUEUE_LIMIT); "
+                "try again in a second"
             )
 
 
 class AdmissionSlot:
-    """The place of one request that was admitted."""
+    """Place of one admitted request."""
 
     def __init__(self, admission: Admission, lane: Lane) -> None:
         self._admission = admission
@@ -96,17 +96,17 @@ class AdmissionSlot:
         self._is_sending = False
 
     def send(self) -> None:
-        """The body comes now."""
+        """Count the request as an open body."""
         self._is_sending = True
         self._admission.num_sending += 1
 
     def enter(self) -> None:
-        """The body is there, and work begins: BusyError where others have taken all places meanwhile."""
+        """Take a place after the body has arrived. Raises BusyError if all are held by now."""
         self._admission.check_place(self._lane)
         self.take()
 
     def leave(self) -> None:
-        """What was asked for is there, and only the client is waited for."""
+        """Give back the place: the work is done, and only the client still reads."""
         if self._is_sending:
             self._is_sending = False
             self._admission.num_sending -= 1
@@ -115,7 +115,7 @@ class AdmissionSlot:
             self._admission.admitted[self._lane] -= 1
 
     def take(self) -> None:
-        """Render or wait again. Never refused: an answer that has begun goes on, and counts against those who come."""
+        """Take a place again, even beyond the limit: an answer that has begun must continue."""
         if not self._is_held:
             self.leave()
             self._is_held = True

@@ -1,4 +1,4 @@
-"""The formats of batches: their names, their media types, and which one a request means."""
+"""Formats of batches: names, media types, and the choice by ``format`` or ``Accept``."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -22,7 +22,7 @@ MEDIA_TYPES: Mapping[BatchFormat, str] = MappingProxyType(
 
 
 STREAMED = (BatchFormat.ARROW, BatchFormat.TAR)
-"""The formats in which one batch can follow another, the default first."""
+"""Formats that can hold several batches one after another, the default first."""
 
 SINGLE = tuple(BatchFormat)
 
@@ -36,48 +36,51 @@ def chosen(
     quality: int,
     pixel_format: PixelFormat = PLAIN,
 ) -> PartFormat:
-    """The format that a request means: ``?format=`` beats ``Accept``, and what accepts anything gets the first.
+    """Return the format of a request. ``?format=`` overrides ``Accept``; ``*/*`` gets the first of ``among``.
 
-    MediaTypeError where it is not served, CallError where an option is refused.
+    Raises MediaTypeError if the format is not served, CallError if an option is invalid.
     """
-    media_types = {one: MEDIA_TYPES[one] for one in among}
-    found = _by_name(name, among) if name else by_accept(accept, media_types, "what is served here is")
-    if found is not BatchFormat.TAR:
-        return PartFormat(found)
+    media_types = {each: MEDIA_TYPES[each] for each in among}
+    batch_format = _by_name(name, among) if name else by_accept(accept, media_types, "served here are")
+    if batch_format is not BatchFormat.TAR:
+        return PartFormat(batch_format)
     tar.check_options(image_format, quality, pixel_format)
-    return PartFormat(found, image_format, quality)
+    return PartFormat(batch_format, image_format, quality)
 
 
 def _by_name(name: str, among: Sequence[BatchFormat]) -> BatchFormat:
     if name in list(among):
         return BatchFormat(name)
     only_single = name == BatchFormat.NPZ
-    hint = "; ask for a single batch (…/batches/{epoch}/{index}) to get it" if only_single else ""
+    hint = "; request a single batch (…/batches/{epoch}/{index}) to get it" if only_single else ""
     if name in {*tar.IMAGE_FORMATS, "jpeg"}:
-        hint = f"; it is how a tar holds images: format=tar&image_format={name}"
+        hint = f"; a tar can hold images in it: format=tar&image_format={name}"
     raise MediaTypeError(f"the format {quoted(name)} is not served here; it is one of {', '.join(among)}{hint}")
 
 
 def by_accept(accept: str | None, media_types: Mapping[_Kind, str], what: str) -> _Kind:
-    """The kind whose media type ``Accept`` prefers; MediaTypeError where it takes none: ``what`` introduces them."""
-    found = preferred(accept, list(media_types.values()))
-    if found is None:
+    """Return the kind whose media type ``Accept`` prefers.
+
+    Raises MediaTypeError if it accepts none. In the message, ``what`` introduces the media types.
+    """
+    best = preferred(accept, list(media_types.values()))
+    if best is None:
         raise MediaTypeError(f"Accept is {quoted(accept or '', 100)}; {what} {', '.join(media_types.values())}")
-    return next(kind for kind, media_type in media_types.items() if media_type == found)
+    return next(kind for kind, media_type in media_types.items() if media_type == best)
 
 
 def preferred(accept: str | None, media_types: Sequence[str]) -> str | None:
-    """Which of some media types an ``Accept`` header prefers (RFC 9110, section 12.5.1); None where it takes none.
+    """Return the media type that an ``Accept`` header prefers (RFC 9110, section 12.5.1), or None if it accepts none.
 
-    The most precise range that fits decides a type's weight, so that ``zip;q=0, */*`` takes anything but zip. Of equal
-    weights the one whose range comes first wins, then the one that comes first in ``media_types``.
+    The most precise range that matches decides a type's weight: ``zip;q=0, */*`` accepts anything but zip. Equal
+    weights are ordered by the position of the range, then by the order of ``media_types``.
     """
     ranges = media_ranges(accept or "*/*")
     best: tuple[float, int] | None = None
     chosen = None
     for media_type in media_types:
         fits = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
-        place = next((i for wanted in fits for i, (one, _) in enumerate(ranges) if one == wanted), None)
+        place = next((i for fit in fits for i, (each, _) in enumerate(ranges) if each == fit), None)
         if place is None or ranges[place][1] <= 0:
             continue
         rank = (-ranges[place][1], place)
@@ -87,7 +90,7 @@ def preferred(accept: str | None, media_types: Sequence[str]) -> str | None:
 
 
 def media_ranges(accept: str) -> list[tuple[str, float]]:
-    """Media ranges with their weights, the preferred first; a precise one before a general one of equal weight."""
+    """Return the media ranges of an ``Accept`` header with their weights, sorted by weight, then by precision."""
     ranges = []
     for part in accept.split(","):
         media_range, *params = [piece.strip().lower() for piece in part.split(";")]

@@ -1,10 +1,10 @@
-"""The body of a request on its way to files: raw, or a multipart form whose parts come one after another.
+"""Reception of request bodies into files: raw bodies and multipart forms.
 
-Bytes are handed on as they arrive and never collected; whoever takes them says when they are worth a thread.
+Bytes are passed to the sink as they arrive and never collected here. The sink decides when a write is worth a thread.
 
-File names of parts come in several spellings (RFC 7578, section 4.2). Browsers, curl, requests and httpx send UTF-8 in
-``filename`` and write ``"`` and line ends as ``%22``, ``%0D`` and ``%0A`` (WHATWG, HTML, section 4.10.21.8); older ones
-write ``"`` and the backslash behind a backslash; some send ``filename*`` (RFC 8187), which then counts.
+File names of parts have several spellings (RFC 7578, section 4.2). Browsers, curl, requests and httpx send UTF-8 in
+``filename`` and write ``"`` and line ends as ``%22``, ``%0D`` and ``%0A`` (WHATWG, HTML, section 4.10.21.8). Older
+clients escape ``"`` and the backslash with a backslash. If ``filename*`` (RFC 8187) is sent, it takes precedence.
 """
 
 import re
@@ -23,23 +23,24 @@ from service.errors import MalformedError
 
 
 class Sink(Protocol):
-    """Where the bytes of files go."""
+    """Destination of the bytes of files."""
 
     def add(self, data: bytes) -> None:
-        """Take the next bytes of the file that came last."""
+        """Buffer the next bytes of the latest file."""
         ...
 
     async def flush(self, *, all_of_it: bool = False) -> None:
-        """Write what was taken, where it is enough to be worth a thread, or in any case."""
+        """Write the buffered bytes if they are worth a thread; with ``all_of_it`` always."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What a form may hold: ``begin`` is told name and file name of each part, and says whether it is a file.
+    """Limits and file fields of a form.
 
-    It may raise. Each text field comes once, of at most ``max_text_bytes``, or what ``longer`` says of it. ``example``
-    is a command that sends such a form.
+    ``begin`` gets the name and the file name of each part and returns True if the part is a file; it may raise. Each
+    text field may come once, with at most ``max_text_bytes``, or with its own limit in ``longer``. ``example`` is a
+    command that sends such a form.
     """
 
     begin: Callable[[str, str], bool]
@@ -50,7 +51,7 @@ class Fields:
 
 
 async def receive_raw(request: Request, sink: Sink) -> None:
-    """The body is the file."""
+    """Write the body to the sink as one file."""
     async for chunk in request.stream():
         sink.add(chunk)
         await sink.flush()
@@ -58,11 +59,11 @@ async def receive_raw(request: Request, sink: Sink) -> None:
 
 
 async def receive_form(request: Request, sink: Sink, fields: Fields) -> dict[str, str]:
-    """The files go to the sink, the text fields are returned. MalformedError where the body is no whole form."""
+    """Write the files of a form to the sink and return its text fields. Raises MalformedError for a broken form."""
     _, options = parse_options_header(request.headers.get("content-type", ""))
     if not options.get(b"boundary"):
         raise MalformedError(
-            f"the Content-Type names no boundary between the form's parts; send it as `{fields.example}` does"
+            f"the Content-Type has no boundary parameter for the form; send it as `{fields.example}` does"
         )
     form = _Form(sink, fields)
     try:
@@ -72,7 +73,9 @@ async def receive_form(request: Request, sink: Sink, fields: Fields) -> dict[str
             await sink.flush()
         parser.finalize()
     except (MultipartParseError, ValueError) as error:
-        raise MalformedError(f"the body is no multipart form ({error}); send it as `{fields.example}` does") from error
+        raise MalformedError(
+            f"the body is not a multipart form ({error}); send it as `{fields.example}` does"
+        ) from error
     if not form.has_ended:
         raise MalformedError("the form is cut short: its last boundary is missing; send it whole")
     await sink.flush(all_of_it=True)
@@ -80,12 +83,12 @@ async def receive_form(request: Request, sink: Sink, fields: Fields) -> dict[str
 
 
 _CODINGS = {b"content-encoding": "Content-Encoding", b"content-transfer-encoding": "Content-Transfer-Encoding"}
-"""Headers by which a part would be compressed or base64 (RFC 7578, section 4.7, deprecates the second)."""
+"""Headers that announce a compressed or base64 part (RFC 7578, section 4.7, deprecates the second)."""
 
 
 @dataclass(slots=True)
 class _Form:
-    """What the parser finds, part by part."""
+    """Callbacks of the multipart parser, and the text fields."""
 
     sink: Sink
     fields: Fields
@@ -127,7 +130,7 @@ class _Form:
         elif name in _CODINGS and value.strip().lower() not in {b"", b"identity", b"binary", b"7bit", b"8bit"}:
             raise MalformedError(
                 f"a part of the form has the header {_CODINGS[name]}: {value[:100].decode(errors='replace')}, and "
-                "files are taken as they are; leave the header out and send the file's own bytes"
+                "parts are not decoded; leave the header out and send the file unencoded"
             )
         self._header_name.clear()
         self._header_value.clear()
@@ -157,22 +160,22 @@ _PARAMETER = re.compile(rb';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))
 _QUOTED_PAIR = re.compile(rb'\\(["\\])')
 _ESCAPES = ((b"%22", b'"'), (b"%0D", b"\r"), (b"%0A", b"\n"))
 _CHARSETS = {b"utf-8": "utf-8", b"iso-8859-1": "latin-1"}
-"""Those that RFC 5987 demanded; every sender of today means the first."""
+"""Charsets that RFC 5987 required; today's clients send UTF-8."""
 
 
 def part_names(disposition: bytes) -> tuple[str, str]:
-    """Return ``name`` and the file's name of a part's Content-Disposition, in NFC; each empty if it is not there."""
-    found: dict[bytes, bytes] = {}
+    """Return ``name`` and the file name (NFC) of a part's Content-Disposition, empty if missing."""
+    parameters: dict[bytes, bytes] = {}
     for match in _PARAMETER.finditer(disposition):
         quoted, plain = match[2], match[3]
-        found[match[1].lower()] = plain.strip() if quoted is None else _QUOTED_PAIR.sub(rb"\1", quoted)
-    charset, _, value = found.get(b"filename*", b"").partition(b"'")
+        parameters[match[1].lower()] = plain.strip() if quoted is None else _QUOTED_PAIR.sub(rb"\1", quoted)
+    charset, _, value = parameters.get(b"filename*", b"").partition(b"'")
     _, marked, value = value.partition(b"'")
     if marked and charset.lower() in _CHARSETS:
         filename = unquote_to_bytes(value).decode(_CHARSETS[charset.lower()], errors="replace")
     else:
-        filename = _unescaped(found.get(b"filename", b""))
-    return _unescaped(found.get(b"name", b"")), unicodedata.normalize("NFC", filename)
+        filename = _unescaped(parameters.get(b"filename", b""))
+    return _unescaped(parameters.get(b"name", b"")), unicodedata.normalize("NFC", filename)
 
 
 def _unescaped(value: bytes) -> str:

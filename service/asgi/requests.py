@@ -1,7 +1,7 @@
-"""Strict routes, the id and text of a request, ETags, and the names of answers.
+"""Strict routes, request ids and texts, ETags, and file names of answers.
 
-A route takes what it declares and nothing else: a mistyped parameter must not quietly mean its default. An answer that
-a client already holds is 304 if its ETag is the client's (RFC 9110, section 13).
+A route accepts only the parameters that it declares: a mistyped one must not silently mean its default. If the client
+already holds the current answer by its ETag, it gets 304 (RFC 9110, section 13).
 """
 
 import functools
@@ -29,37 +29,37 @@ _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def new_id(given: str | None) -> str:
-    """The client's own id where it is harmless in a log, else a new one."""
+    """Return the client's request id if it is safe to log, else a new one."""
     return given if given is not None and _SAFE.fullmatch(given) else uuid.uuid4().hex
 
 
 def id_of(scope: Scope) -> str:
-    """The id of a request, as its response and its log lines name it."""
+    """Return the id of a request, as its response and its log lines name it."""
     return str(scope.get("augment.request_id", "-"))
 
 
 def media_type(request: Request) -> str:
-    """The media type of the body without its parameters, in lower case; empty where none was sent."""
+    """Return the media type of the body in lower case, without parameters; empty if none was sent."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def check_media_type(request: Request, allowed: Collection[str], *, example: str = "") -> str:
-    """Return the media type of the body; MediaTypeError, which shows the example, unless it is one of these."""
-    found = media_type(request)
-    if found not in allowed:
-        message = f"the body is {found or 'of no stated type'}; send Content-Type {' or '.join(sorted(allowed))}"
+    """Return the media type of the body. Raises MediaTypeError, which shows the example, if it is not allowed."""
+    given = media_type(request)
+    if given not in allowed:
+        message = f"the Content-Type is {given or 'missing'}; send {' or '.join(sorted(allowed))}"
         message += f", as in {example}" if example else ""
         raise MediaTypeError(message, [Problem(("header", "Content-Type"), message)])
-    return found
+    return given
 
 
 async def read_text(request: Request, *, max_bytes: int, limit: str) -> str:
-    """The body as text; TooLargeError as soon as it exceeds a limit, which ``limit`` names."""
+    """Read the body as UTF-8 text. Raises TooLargeError as soon as it exceeds ``max_bytes``; ``limit`` names it."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > max_bytes:
-            raise TooLargeError(f"the body has more than {max_bytes} bytes ({limit}); leave something out")
+            raise TooLargeError(f"the body has more than {max_bytes} bytes ({limit}); shorten it")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -67,14 +67,14 @@ async def read_text(request: Request, *, max_bytes: int, limit: str) -> str:
 
 
 MAX_JSON_BYTES = 2**20
-"""A JSON body holds a pipeline (64 kB) and a few names."""
+"""Largest JSON body, which holds a pipeline (64 kB) and a few names."""
 
 
 class Route(APIRoute):
-    """Refuses unknown and repeated query parameters; reads a JSON body as strictly as a pipeline's document."""
+    """Route that refuses unknown and repeated query parameters, and reads JSON as strictly as a pipeline's document."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler behind the checks."""
+        """Return FastAPI's handler, preceded by the checks."""
         handle = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
@@ -104,21 +104,21 @@ def _query_names(dependant: Dependant) -> Iterator[str]:
 
 
 class _Read(Request):
-    """A request whose body was read and understood."""
+    """Request whose JSON body has been read already."""
 
     def __init__(self, request: Request, document: Any) -> None:
         super().__init__(request.scope, request.receive)
         self._document = document
 
     async def body(self) -> bytes:
-        return b"read"  # FastAPI asks only whether there is one
+        return b"read"  # FastAPI only tests that it is not empty
 
     async def json(self) -> Any:
         return self._document
 
 
 def check_query(request: Request, known: Collection[str]) -> None:
-    """Raise CallError for a query parameter that the route does not have, or that comes twice."""
+    """Raise CallError for a query parameter that the route does not have or that is repeated."""
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
         if name not in known:
@@ -132,7 +132,7 @@ def check_query(request: Request, known: Collection[str]) -> None:
 
 
 def strict_json(text: str) -> Any:
-    """Read a body of JSON that means one thing; MalformedError says where it does not."""
+    """Read an unambiguous JSON body. Raises MalformedError with the place of each problem."""
     try:
         return validation.read_json("body", text)
     except JSONError as error:
@@ -140,7 +140,7 @@ def strict_json(text: str) -> Any:
 
 
 def validated(model: type[_Model], given: Any, *loc: str) -> _Model:
-    """What was sent as this model; RequestValidationError, with places below ``loc``, where it does not fit."""
+    """Validate what was sent as a model. Raises RequestValidationError with places below ``loc``."""
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -157,9 +157,9 @@ _YEAR_S = 31_536_000
 
 
 def immutable(etag: str) -> dict[str, str]:
-    """The headers of what its address decides for ever.
+    """Return the headers of an answer that never changes.
 
-    ``public`` lets a shared cache keep what was asked for with a key, ``Vary`` lets it answer only who has that key.
+    ``public`` lets a shared cache keep an answer to a request with a key. ``Vary`` limits it to requests with that key.
     """
     return {
         "ETag": etag,
@@ -169,7 +169,7 @@ def immutable(etag: str) -> dict[str, str]:
 
 
 def matches(request: Request, etag: str) -> bool:
-    """Whether ``If-None-Match`` names this entity tag (compared weakly, as its section demands) or ``*``."""
+    """True if ``If-None-Match`` is ``*`` or names this entity tag (weak comparison, RFC 9110, section 13.1.2)."""
     given = request.headers.get("if-none-match", "")
     tags = {tag.strip().removeprefix("W/") for tag in given.split(",")}
     return "*" in tags or etag.removeprefix("W/") in tags
@@ -178,20 +178,20 @@ def matches(request: Request, etag: str) -> bool:
 def answer(
     request: Request, body: bytes, *, etag: str, media_type: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The body, or 304 without it."""
-    several = {"ETag": etag, "Cache-Control": "no-cache", **(headers or {})}
+    """Return the response with the body, or 304 if the client has it."""
+    merged = {"ETag": etag, "Cache-Control": "no-cache", **(headers or {})}
     if matches(request, etag):
-        return Response(status_code=304, headers=several)
-    return Response(body, headers=several, media_type=media_type)
+        return Response(status_code=304, headers=merged)
+    return Response(body, headers=merged, media_type=media_type)
 
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9 !#$&'()+,.;=@^_`{}~-]")
-"""Besides what is not ASCII: a quote and a backslash, which browsers unescape differently, and ``%``, which some decode
-(RFC 6266, appendix D)."""
+"""Characters not allowed in a plain file name: non-ASCII, quote and backslash (browsers unescape them differently),
+and ``%`` (some browsers decode it; RFC 6266, appendix D)."""
 
 
 def disposition(kind: str, filename: str) -> str:
-    """Return a Content-Disposition with a name in any script: ``filename*`` (RFC 6266), and ASCII beside it."""
+    """Return a Content-Disposition for a name in any script: ASCII ``filename`` and ``filename*`` (RFC 6266)."""
     plain = _NOT_PLAIN.sub("_", filename)
     extended = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe='')}"
     return f'{kind}; filename="{plain}"{extended}'

@@ -1,10 +1,10 @@
-"""HTTP/1.1 as uvicorn speaks it, with two words more: a connection that can be cut, and a body that comes from a file.
+"""uvicorn's HTTP/1.1 protocol with two additions: a connection can be reset, and a body can be sent from a file.
 
-Closing is the polite end of an answer without a length, and a client cannot tell it from a whole one. What fails after
-the first byte has to look like what it is, so the connection is reset.
+An answer without a length ends when the connection is closed, so a client cannot tell a cut answer from a whole one.
+A failure after the first byte therefore resets the connection.
 
-What lies in a file goes from there to the socket and never through this process: ASGI's extension ZERO_COPY, which
-uvicorn lacks, with h11's framing around it.
+The content of a file goes straight to the socket and never through this process. This is ASGI's extension ZERO_COPY,
+which uvicorn lacks, with h11's framing around it.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ ZERO_COPY = "http.response.zerocopysend"
 """The extension of ASGI 3 and its message: ``file`` (a descriptor), ``offset``, ``count`` and ``more_body``."""
 
 _KEY = "augment.transport"
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER for no time at all
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with a time of 0
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""A reader whose machine vanished while nothing was sent is noticed after two minutes, not two hours."""
+"""Keepalive settings that detect a vanished client after two minutes instead of two hours."""
 
 _TURN_BYTES = 2**22
-"""What is sent from a file before others have their turn: a millisecond's work, and all that a socket takes at once."""
+"""Bytes sent from a file before other tasks run: a millisecond's work, and all that a socket takes at once."""
 
 _WAKING_BYTES = 2**14
-"""What is written through the transport where the socket is full, so that it tells when there is room again."""
+"""Bytes written through the transport if the socket is full, so that it reports when there is room again."""
 
 
 class Protocol(H11Protocol):
-    """Lets a response reach its transport through its scope's state, and sends files."""
+    """Protocol that exposes the transport in the scope's state, and sends files."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,10 +46,10 @@ class Protocol(H11Protocol):
         self.app = self._run
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
-        """Remember the transport for the requests that come over it."""
+        """Store the transport for the requests of this connection."""
         super().connection_made(transport)
         self.app_state = self.app_state | {_KEY: transport}
-        transport.set_write_buffer_limits(0)  # writing is paused as long as anything waits: see _send_file
+        transport.set_write_buffer_limits(0)  # pause writing while anything is buffered: see _send_bytes_of_file
         connected = transport.get_extra_info("socket")
         if connected is not None and connected.family in {socket.AF_INET, socket.AF_INET6}:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -57,12 +57,12 @@ class Protocol(H11Protocol):
                 if hasattr(socket, name):
                     connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
             if self.client is not None and ipaddress.ip_address(self.client[0]).is_loopback:
-                # There is nothing to control, and BBR's pacing, where it is the default, costs a fifth of the sending.
+                # Loopback needs no congestion control; BBR's pacing, if it is the default, costs a fifth of sending.
                 with suppress(OSError):
                     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, with ZERO_COPY where the bytes of a file are those of the connection (not so in TLS)."""
+        """Answer one request, with ZERO_COPY unless the connection is encrypted."""
 
         async def send_files(message: Message) -> None:
             if message["type"] != ZERO_COPY:
@@ -77,14 +77,15 @@ class Protocol(H11Protocol):
         await self._application(scope, receive, send_files)
 
     async def _send_file(self, descriptor: int, offset: int, count: int) -> None:
-        """Send these bytes of a file as a part of the body, as fast as the client reads.
+        """Send a range of a file as a part of the body, as fast as the client reads.
 
-        Once the client has left it does nothing, as uvicorn's own ``send``. StorageError where the file cannot be read.
+        Does nothing once the client has left, like uvicorn's own ``send``. Raises StorageError if the file cannot be
+        read.
         """
         await self.flow.drain()
         if self.transport.is_closing():
             return
-        body: Any = range(count)  # h11 measures what has a length, and hands it back between its framing
+        body: Any = range(count)  # h11 only takes its length, and returns it between its framing
         for part in self.conn.send_with_data_passthrough(h11.Data(data=body)) or ():
             if part is body:
                 await self._send_bytes_of_file(descriptor, offset, offset + count)
@@ -92,7 +93,7 @@ class Protocol(H11Protocol):
                 self.transport.write(part)
 
     async def _send_bytes_of_file(self, descriptor: int, start: int, stop: int) -> None:
-        """Past the transport's buffer, which is empty whenever writing is not paused."""
+        """Send directly to the socket. The transport's buffer is empty while writing is not paused."""
         connected = self.transport.get_extra_info("socket").fileno()
         while start < stop:
             await self.flow.drain()
@@ -108,20 +109,20 @@ class Protocol(H11Protocol):
                 self.transport.abort()
                 return
             except OSError as error:
-                raise StorageError(f"a file cannot be sent: {error.strerror}; ask for it again") from error
+                raise StorageError(f"a file cannot be sent: {error.strerror}; request it again") from error
             if not num_sent:
-                raise StorageError("a file was cut while it was sent; ask for it again")
+                raise StorageError("a file was truncated while it was sent; request it again")
             start += num_sent
             await asyncio.sleep(0)
 
 
 def num_body_bytes(message: Message) -> int:
-    """How many bytes of a body a message to the client brings."""
+    """Return the number of body bytes in a message to the client."""
     return int(message["count"]) if message["type"] == ZERO_COPY else len(message.get("body", b""))
 
 
 def cut(scope: Scope) -> bool:
-    """Reset the connection of a request, whatever was not sent yet; False where there is none that could be."""
+    """Reset the connection of a request and drop unsent bytes. Return False if it has no connection."""
     transport = scope.get("state", {}).get(_KEY)
     if transport is None:
         return False

@@ -1,7 +1,7 @@
-"""Mean and deviation of a dataset's splits: measured once in worker processes, kept beside the dataset's manifest.
+"""Mean and deviation of a dataset's splits, measured once in worker processes and kept in its manifest's folder.
 
-A pass over all images may take minutes. Whoever asks waits AUGMENT_SCAN_WAIT_S for it and is then told to come back;
-the pass goes on, and all who ask meanwhile wait for the same one.
+A pass over all images may take minutes. A request waits AUGMENT_SCAN_WAIT_S for it and is then asked to retry. The pass
+continues, and requests that come meanwhile wait for the same one.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from service.errors import MeasuringError
 from service.settings import Settings
 
 _AT_ONCE = 4
-"""Passes under way: each holds a thread, which waits for workers."""
+"""Passes that run at once. Each holds a thread, which waits for workers."""
 
 
 class Measuring:
-    """The numbers of registered datasets. Of the event loop's thread only."""
+    """Mean and deviation of registered datasets. For the event loop's thread only."""
 
     def __init__(self, datasets: Datasets, workers: Workers, settings: Settings) -> None:
         self._datasets = datasets
@@ -34,9 +34,9 @@ class Measuring:
         self._passes: dict[tuple[str, str | None], asyncio.Task[MeanStd]] = {}
 
     async def measured(self, name: str, split: str | None) -> tuple[Dataset, MeanStd]:
-        """The view that ``split`` means and its numbers; MeasuringError where they are not there in time.
+        """Return the view of a split, and its numbers. Raises MeasuringError if they are not ready in time.
 
-        Raises NotFoundError, ConflictError, and DatasetError where there is no such split or nothing to measure.
+        Raises NotFoundError and ConflictError; DatasetError if the split does not exist or has nothing to measure.
         """
         entry = self._datasets.entry(name)
         view, kept = await to_thread.run_sync(self._kept, entry, split)
@@ -49,14 +49,13 @@ class Measuring:
         await asyncio.wait({task}, timeout=self._settings.scan_wait_s)
         if not task.done():
             raise MeasuringError(
-                f"mean and deviation of dataset {name!r} are being measured, which goes on meanwhile; ask again in a "
-                "few seconds"
+                f"mean and deviation of dataset {name!r} are still being measured; try again in a few seconds"
             )
-        self._passes.pop(key, None)  # not before somebody was told how it ended
+        self._passes.pop(key, None)  # only now, so that at least one request sees an error of the pass
         return view, task.result()
 
     async def aclose(self) -> None:
-        """Stop what is under way; it is measured anew when somebody asks."""
+        """Stop all passes; the next request measures again."""
         for task in self._passes.values():
             task.cancel()
         await asyncio.gather(*self._passes.values(), return_exceptions=True)

@@ -1,12 +1,12 @@
-"""Documents of a dataset and of its registration, and the folder that holds them.
+"""Documents of a dataset and its registration, and the folder that holds them.
 
 datasets/NAME/
-    dataset.json     the dataset that is ready: its generation, and the result of its scan
-    pending.json     a registration under way, or the reason why it failed after it was acknowledged
-    GENERATION/      manifest.arrow, progress.json; of an upload also the archive, until it is unpacked into files/
+    dataset.json     the ready dataset: its generation, and the result of its scan
+    pending.json     a registration under way, or the error of one that failed after it was acknowledged
+    GENERATION/      manifest.arrow, progress.json; for an upload also the archive, until it is unpacked into files/
 
-``dataset.json`` is replaced in one step, so that a name holds the whole old dataset or the whole new one. A
-generation that neither file names was left by a process that was killed, and is removed at start.
+``dataset.json`` is replaced atomically, so that a name holds the whole old dataset or the whole new one. A generation
+that neither file names was left by a killed process, and is removed at start.
 """
 
 import json
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRequest:
-    """A client's request; ``path`` is None if it sent an archive."""
+    """A client's request to register a dataset; ``path`` is None if it sent an archive."""
 
     name: str
     path: str | None = None
@@ -37,7 +37,7 @@ class RegistrationRequest:
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """A dataset that is ready. ``root`` is relative to its generation if the files were uploaded."""
+    """A ready dataset. ``root`` is relative to its generation if the files were uploaded."""
 
     name: str
     generation: str
@@ -54,7 +54,7 @@ class DatasetEntry:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the JSON of ``asdict``. TypeError if the fields are others."""
+        """Read the JSON of ``asdict``. Raises TypeError if the fields differ."""
         lists = {name: tuple(value.get(name, ())) for name in ("targets", "notices")}
         return cls(**{**value, "classes": tuple(value["classes"]), **lists})
 
@@ -63,7 +63,7 @@ class DatasetEntry:
 class Pending:
     """A registration under way, or one that failed. Change it on the event loop only.
 
-    ``acknowledged``: the client was told to come back (202), so a failure is kept for it. Otherwise it is told at once.
+    ``acknowledged`` is True once the client got 202; then a failure is kept for it. Otherwise the answer is the error.
     """
 
     wanted: RegistrationRequest
@@ -73,12 +73,12 @@ class Pending:
     """A problem document."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document from which the next service goes on."""
+        """Return the document from which the next service continues."""
         return {"wanted": asdict(self.wanted), "generation": self.generation, "error": self.error}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read ``to_json``. It counts as acknowledged: its client was told to come back, or lost the connection."""
+        """Read ``to_json``. It counts as acknowledged: its client got 202 or lost the connection."""
         return cls(RegistrationRequest(**value["wanted"]), value["generation"], acknowledged=True, error=value["error"])
 
 
@@ -89,7 +89,7 @@ class DatasetFolder:
         self.path = path
 
     def begin(self, pending: Pending, archive: Path | None) -> None:
-        """Write a registration down; the archive, if there is one, moves in."""
+        """Store a registration, and move its archive in if it has one."""
         inside = self.path / pending.generation
         with storing(f"dataset {self.path.name} cannot be kept"):
             inside.mkdir(parents=True)
@@ -98,33 +98,33 @@ class DatasetFolder:
         write_json(self.path / "pending.json", pending.to_json())
 
     def settle(self, entry: DatasetEntry) -> None:
-        """Give the name a new dataset; ``sweep`` removes the old one."""
+        """Store the name's new dataset; ``sweep`` removes the old one."""
         write_json(self.path / "dataset.json", asdict(entry))
 
     def forget(self) -> None:
-        """Empty the name; ``sweep`` removes its files. StorageError if it could not be emptied."""
+        """Remove both documents of the name; ``sweep`` removes its files. Raises StorageError."""
         with storing(f"dataset {self.path.name} cannot be deleted"):
             for name in ("pending.json", "dataset.json"):
                 (self.path / name).unlink(missing_ok=True)
 
     def fail(self, pending: Pending, current: DatasetEntry | None, held: Collection[str] = ()) -> None:
-        """Keep the reason of a failure for a client that was told to come back; otherwise leave nothing."""
+        """Store the error of an acknowledged registration; otherwise remove the registration."""
         if pending.acknowledged:
             write_json(self.path / "pending.json", pending.to_json())
         else:
-            with storing(f"what is left of dataset {self.path.name} cannot be removed"):
+            with storing(f"the failed registration of dataset {self.path.name} cannot be removed"):
                 (self.path / "pending.json").unlink(missing_ok=True)
         self.sweep(current, pending if pending.acknowledged else None, held)
 
     def sweep(self, entry: DatasetEntry | None, pending: Pending | None, held: Collection[str] = ()) -> None:
-        """Remove all files of neither; the generations ``held`` are being read and stay for now.
+        """Remove all files that neither the dataset nor the registration needs, except the generations in ``held``.
 
-        A file that cannot be removed now is removed at the next start.
+        Those are being read. A file that cannot be removed now is removed at the next start.
         """
         try:
             self._sweep(entry, pending, held)
         except OSError as error:
-            _log.warning("%s: files that it no longer needs stay until the next start: %s", self.path.name, error)
+            _log.warning("%s: unneeded files stay until the next start: %s", self.path.name, error)
 
     def _sweep(self, entry: DatasetEntry | None, pending: Pending | None, held: Collection[str]) -> None:
         keep = set(held)
@@ -145,7 +145,7 @@ class DatasetFolder:
             self.path.rmdir()
 
     def drop(self, generation: str) -> None:
-        """Remove a generation that has no reader any more and is not the name's."""
+        """Remove a generation that has no readers left and is no longer current."""
         try:
             remove(self.path / generation)
             if not any(self.path.iterdir()):
@@ -154,7 +154,7 @@ class DatasetFolder:
             _log.warning("%s: files without a reader stay until the next start: %s", self.path.name, error)
 
     def read(self) -> tuple[DatasetEntry | None, Pending | None]:
-        """Read both documents of the name. ValueError, KeyError or TypeError if one is damaged."""
+        """Read both documents of the name. Raises ValueError, KeyError or TypeError if one is damaged."""
         ready, begun = self._json("dataset.json"), self._json("pending.json")
         entry = None if ready is None else DatasetEntry.from_json(ready)
         pending = None if begun is None else Pending.from_json(begun)

@@ -1,9 +1,9 @@
-"""Datasets of a home: registered by path or uploaded, scanned in worker processes, found by name.
+"""Registry of a home's datasets: registered by path or uploaded, scanned in worker processes, found by name.
 
     register -> pending.json -> [unpack ->] scan -> dataset.json        (registration.py has the files)
 
-Scans have worker processes of their own, so that a scan of a million files takes no place from those that render.
-Pipelines refer to these datasets by name; ``check``, ``entries`` and ``reading`` look the names up.
+Scans have separate worker processes, so that a scan of a million files does not delay rendering. Pipelines refer to
+these datasets by name; ``check``, ``entries`` and ``reading`` look the names up.
 """
 
 import asyncio
@@ -37,18 +37,19 @@ from service.settings import Settings
 
 _UNPACKED_RATIO = 2
 _UNPACKED_BYTES = 2**20
-"""Reserved for an archive at first: this many times its size, and so many bytes more."""
+"""First reservation for an archive: ``_UNPACKED_RATIO`` times its size plus ``_UNPACKED_BYTES``."""
 
 _log = logging.getLogger(__name__)
 
 
 class Datasets:
-    """Datasets by name. Plain methods are safe between threads and may block; call coroutines on the event loop."""
+    """Datasets by name. Plain methods are thread-safe and may block; call coroutines on the event loop."""
 
     def __init__(self, home: Home, quota: Quota, scanners: Workers, settings: Settings) -> None:
         self.quota = quota
         self.users: list[Callable[[str], str | None]] = []
-        """Called, from any thread, before a name's dataset is deleted or replaced: each returns its user, or None."""
+        """Functions that return the user of a dataset's name, or None. Called from any thread before it is deleted or
+        replaced."""
         self._home = home
         self._scanners = scanners
         self._settings = settings
@@ -63,26 +64,26 @@ class Datasets:
         self._background = Background("registration of dataset", self._run, self._fail, _log)
 
     async def open(self) -> None:
-        """Read the home, and go on with the registrations that the last service left unfinished."""
+        """Read the home, and continue the registrations that the last service left unfinished."""
         await to_thread.run_sync(self._read_home)
         for name, pending in self._pending.items():
             if pending.error is None:
                 self._background.submit(name)
 
     async def aclose(self) -> None:
-        """Stop what is under way; the next service goes on with it."""
+        """Stop the registrations under way; the next service continues them."""
         await self._background.aclose()
 
     def names(self) -> list[str]:
-        """Return all names in order, those of datasets that are being scanned too."""
+        """Return all names in order, including datasets that are being scanned."""
         return sorted(self._entries.keys() | self._pending.keys())
 
     def get(self, name: str) -> Dataset:
-        """Return the whole dataset of a name. NotFoundError, or ConflictError if it is not ready."""
+        """Return the whole dataset of a name. Raises NotFoundError, or ConflictError if it is not ready."""
         return self.open_entry(self.entry(name))
 
     def open_entry(self, entry: DatasetEntry) -> Dataset:
-        """Return the dataset of an entry. ConflictError if the name holds another one by now."""
+        """Return the dataset of an entry. Raises ConflictError if the name now has another one."""
         with self._lock:
             self._check_current(entry)
             known = self._opened.get(entry.generation)
@@ -94,7 +95,7 @@ class Datasets:
     async def reading(self, entry: DatasetEntry) -> AsyncIterator[None]:
         """Keep an entry's files while the block runs, even if its name is deleted or replaced meanwhile.
 
-        ConflictError if that has happened already.
+        Raises ConflictError if it was deleted or replaced before.
         """
         generation = entry.generation
         with self._lock:
@@ -113,7 +114,7 @@ class Datasets:
                 await to_thread.run_sync(self._folder(entry.name).drop, generation)
 
     def entry(self, name: str) -> DatasetEntry:
-        """Return the entry of a name. NotFoundError, or ConflictError if it is not ready."""
+        """Return the entry of a name. Raises NotFoundError, or ConflictError if it is not ready."""
         entry = self._entries.get(name)
         if entry is not None:
             return entry
@@ -122,11 +123,11 @@ class Datasets:
             hint = did_you_mean(name, self._entries) or "; GET /v1/datasets lists them"
             raise NotFoundError(f"there is no dataset {quoted(name, 100)}{hint}")
         if pending.error is None:
-            raise ConflictError(f"dataset {name!r} is being scanned; GET /v1/datasets/{name} tells how far it is")
+            raise ConflictError(f"dataset {name!r} is being scanned; GET /v1/datasets/{name} shows its progress")
         raise ConflictError(f"dataset {name!r} was refused: {pending.error['detail']}; register it again")
 
     def describe(self, name: str) -> dict[str, Any]:
-        """Return the document that clients see of a name. NotFoundError."""
+        """Return the document of a name that clients see. Raises NotFoundError."""
         entry, pending = self._entries.get(name), self._pending.get(name)
         if entry is None and pending is None:
             self.entry(name)
@@ -138,25 +139,25 @@ class Datasets:
         return described | ({} if under_way is None else {"update": under_way})
 
     def confined(self, path: str) -> str:
-        """Return the folder of a request, links resolved. ForbiddenError if it is below no data root."""
+        """Return the folder of a request, links resolved. Raises ForbiddenError if it is not below a data root."""
         if not self._roots:
             raise ForbiddenError(
-                "this service registers no folder by path: AUGMENT_DATA_ROOTS is not set; set it, or upload an archive"
+                "this service cannot register folders by path: set AUGMENT_DATA_ROOTS, or upload an archive"
             )
         if "\0" in path or not Path(path).is_absolute():
             raise DatasetError(f"the path {quoted(path, 200)} is refused; give an absolute one")
         resolved = Path(os.path.realpath(path))
         if not any(resolved.is_relative_to(root) for root in self._roots):
             raise ForbiddenError(
-                f"{quoted(path, 200)} lies below none of AUGMENT_DATA_ROOTS; add its root, or upload an archive"
+                f"{quoted(path, 200)} is not below any of AUGMENT_DATA_ROOTS; add its root, or upload an archive"
             )
         return str(resolved)
 
     def check_free(self, name: str) -> None:
-        """Raise ConflictError while something is being registered under this name."""
+        """Raise ConflictError while a registration or a deletion of this name is under way."""
         pending = self._pending.get(checked_name(name))
         if name in self._leaving:
-            raise ConflictError(f"dataset {name!r} is being deleted; ask again in a second")
+            raise ConflictError(f"dataset {name!r} is being deleted; try again in a second")
         if pending is not None and pending.error is None:
             raise ConflictError(
                 f"dataset {name!r} is being scanned; wait for it (GET /v1/datasets/{name}) or delete it"
@@ -165,10 +166,10 @@ class Datasets:
     async def register(
         self, wanted: RegistrationRequest, archive: Path | None = None
     ) -> tuple[DatasetEntry, bool] | None:
-        """Scan a folder or an uploaded archive, and give it the name.
+        """Scan a folder or an uploaded archive, and register it under its name.
 
-        Returns the dataset, and True if it is new; or None if it is not done within AUGMENT_SCAN_WAIT_S: then it goes
-        on, and ``describe`` tells how far it is. The same request again, meanwhile, waits for the first.
+        Returns the dataset, and True if it is new. Returns None if the scan takes longer than AUGMENT_SCAN_WAIT_S; it
+        then continues, and ``describe`` shows its progress. A repeated request waits for the same scan.
         """
         name = checked_name(wanted.name)
         async with self._background.accepting:
@@ -187,7 +188,7 @@ class Datasets:
         return await asyncio.shield(task)
 
     async def delete(self, name: str) -> None:
-        """Delete a dataset, and its files if they were uploaded. ConflictError while a job uses it."""
+        """Delete a dataset, and its files if they were uploaded. Raises ConflictError while a job uses it."""
         async with self._background.accepting:
             if name not in self._pending:
                 self.entry(name)
@@ -201,10 +202,10 @@ class Datasets:
             self._leaving.discard(name)
 
     async def _begin(self, wanted: RegistrationRequest, archive: Path | None) -> Pending:
-        """Write a registration down, and start it."""
+        """Store a registration, and start it."""
         name = wanted.name
         self.check_free(name)
-        await self._background.ended(name)  # the one before still writes down why it failed
+        await self._background.ended(name)  # the previous one may still be storing its error
         pending = self._pending[name] = Pending(wanted)
         try:
             await run_blocking(self._folder(name).begin, pending, archive)
@@ -254,19 +255,19 @@ class Datasets:
                 raise
             raise DatasetError(
                 str(error).replace(str(root), "the archive")
-            ) from error  # the client knows no other name
+            ) from error  # the client does not know the folder
         if report.outside:
             raise ForbiddenError(
-                f"links lead out of AUGMENT_DATA_ROOTS: {', '.join(report.outside)}; remove them, or copy "
-                "what they lead to"
+                f"links lead out of AUGMENT_DATA_ROOTS: {', '.join(report.outside)}; remove them, or replace them by "
+                "copies of their targets"
             )
         return report, root
 
     async def _unpack(self, inside: Path) -> str:
-        """Unpack the upload, and return the folder of its files that is the dataset's.
+        """Unpack the upload, and return the dataset's folder, relative to the unpacked files.
 
-        Room is reserved first. Images hardly grow when they are unpacked; an archive that grows is tried again with
-        more room, so that none keeps from others all that its limits allow it.
+        Room is reserved first. Images hardly grow when they are unpacked. If an archive needs more room, the attempt is
+        repeated with a larger reservation, so that no upload reserves all that its limits allow.
         """
         archive, files = inside / "upload", inside / "files"
         wanted = _UNPACKED_RATIO * archive.stat().st_size + _UNPACKED_BYTES
@@ -278,22 +279,22 @@ class Datasets:
                 try:
                     return (await asyncio.wrap_future(self._scanners.submit(task))).folder
                 except NoRoomError:
-                    if kept.num_bytes < wanted:  # there is no more
+                    if kept.num_bytes < wanted:  # the home is full
                         raise
             wanted *= _UNPACKED_RATIO**2
 
     def _settle(self, pending: Pending, report: ScanReport, root: Path) -> tuple[DatasetEntry, bool]:
-        """Give the name its dataset; blocks. ConflictError if it has another one that must stay."""
+        """Store the name's dataset; blocks. Raises ConflictError if the name has another one that must stay."""
         name, folder = pending.wanted.name, self._folder(pending.wanted.name)
         current, inside = self._entries.get(name), folder.path / pending.generation
         is_upload = pending.wanted.path is None
-        found = {each.name: getattr(report, each.name) for each in fields(DatasetEntry) if hasattr(report, each.name)}
+        scanned = {each.name: getattr(report, each.name) for each in fields(DatasetEntry) if hasattr(report, each.name)}
         entry = DatasetEntry(
             name=name,
             generation=pending.generation,
             root=str(root.relative_to(inside)) if is_upload else str(root),
             uploaded=is_upload,
-            **found | {"splits": dict(report.splits)},
+            **scanned | {"splits": dict(report.splits)},
         )
         is_same = current is not None and (current.digest, current.format) == (entry.digest, entry.format)
         if current is not None and is_same and ((is_upload and current.uploaded) or current.root == entry.root):
@@ -334,7 +335,7 @@ class Datasets:
     def _check_current(self, entry: DatasetEntry) -> None:
         current = self._entries.get(entry.name)
         if (current is None or current.generation != entry.generation) and entry.generation not in self._readings:
-            raise ConflictError(f"dataset {entry.name!r} was deleted or replaced a moment ago; ask again")
+            raise ConflictError(f"dataset {entry.name!r} was deleted or replaced just now; try again")
 
     def _describe_pending(self, pending: Pending) -> dict[str, Any]:
         if pending.error is not None:
@@ -370,20 +371,20 @@ _REMEDY = "register it under this name (POST /v1/datasets)"
 
 
 def check(datasets: Datasets, pipeline: PipelineSpec, place: tuple[str | int, ...] = ()) -> None:
-    """Raise PipelineError if the pipeline names an unknown dataset; ``place`` is its place in the request."""
+    """Raise PipelineError if the pipeline refers to an unknown dataset; ``place`` is its place in the request."""
     with problems_below(*place):
         compiler.check_references(pipeline, datasets.names(), remedy=_REMEDY)
 
 
 def entries(datasets: Datasets, pipelines: Iterable[PipelineSpec]) -> dict[str, DatasetEntry]:
-    """Return the entries that these pipelines name. NotFoundError, or ConflictError if one is not ready."""
+    """Return the entries that these pipelines refer to. Raises NotFoundError, or ConflictError if one is not ready."""
     names: set[str] = set().union(*map(compiler.references_of, pipelines))
     return {name: datasets.entry(name) for name in sorted(names)}
 
 
 @asynccontextmanager
 async def reading(datasets: Datasets, held: Iterable[DatasetEntry]) -> AsyncIterator[None]:
-    """Keep the files of several entries while the block runs; ``Datasets.reading`` keeps those of one."""
+    """Keep the files of several entries while the block runs, as ``Datasets.reading`` does for one."""
     async with AsyncExitStack() as stack:
         for entry in held:
             await stack.enter_async_context(datasets.reading(entry))

@@ -1,8 +1,8 @@
-"""An uploaded archive to files, member by member: names confined, links and devices refused, sizes bounded.
+"""Unpacking of an uploaded archive, member by member: names confined, links and devices refused, sizes bounded.
 
-Nothing of the archive's own is trusted: not its sizes, not its order, not its end. The standard library's
-``extractall`` and its filters are not used; what is made here are folders and regular files, and nothing else. It runs
-in a worker process, so that an archive that makes a parser hang or grow costs a worker.
+No size, order or end that the archive states is trusted. ``extractall`` of the standard library is not used: only
+folders and regular files are created here. It runs in a worker process, so that a parser that hangs or grows costs only
+a worker.
 """
 
 import gzip
@@ -27,21 +27,21 @@ from augment.workers.task import Guard
 from service.errors import MalformedError, MediaTypeError, NoRoomError, ServiceError, TooLargeError
 
 MAX_PATH_BYTES = 1024
-"""Of one member's name; Linux takes 4,096 for a whole path."""
+"""Longest name of a member; Linux allows 4,096 bytes for a whole path."""
 MAX_DEPTH = 32
 
 _CHUNK_BYTES = 2**20
 _UTF8 = 0x800
-"""The flag of a zip's member whose name is UTF-8 (APPNOTE 4.4.4, bit 11)."""
+"""Flag of a zip member whose name is UTF-8 (APPNOTE 4.4.4, bit 11)."""
 _RATIO_GRACE_BYTES = 10 * 2**20
-"""What any archive may unpack to, whatever its ratio: small masks of one colour compress a thousandfold."""
+"""Size that any archive may unpack to, at any ratio: small masks of one colour compress a thousandfold."""
 _EPOCH_S = 315_532_800
-"""1980-01-01, where ZIP's time begins: a file that is clearly older than its scan is known by its time alone."""
+"""1980-01-01, the start of ZIP's time: a file clearly older than its scan is recognised by its time alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """What an archive may unpack to."""
+    """Limits on the files that an archive unpacks to."""
 
     max_files: int
     max_bytes: int
@@ -49,7 +49,7 @@ class ArchiveLimits:
 
 
 class Unpacked(NamedTuple):
-    """What an archive held; ``folder`` is where its dataset begins, relative to where it was unpacked to."""
+    """Result of unpacking; ``folder`` is the dataset's root, relative to the target folder."""
 
     folder: str
     num_files: int
@@ -58,22 +58,22 @@ class Unpacked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UnpackTask:
-    """Unpack ``archive`` into the folder ``into``, in place of what an attempt before this one left there."""
+    """Task that unpacks ``archive`` into the folder ``into``, replacing the files of an earlier attempt."""
 
     archive: Path
     into: Path
     progress: Path
     limits: ArchiveLimits
 
-    def run(self, guard: Guard) -> Unpacked:  # noqa: ARG002 - nothing is decoded, so no record needs its guard
-        """Raises MalformedError, MediaTypeError, TooLargeError, DatasetError by what is wrong; StorageError."""
+    def run(self, guard: Guard) -> Unpacked:  # noqa: ARG002 - nothing is decoded, so no guard is needed
+        """Unpack. Raises MalformedError, MediaTypeError, TooLargeError, DatasetError or StorageError."""
         if self.into.exists():
             shutil.rmtree(self.into)
         return unpack(self.archive, self.into, self.limits, ProgressFile(self.progress, "unpacking"))
 
 
 def unpack(archive: Path, into: Path, limits: ArchiveLimits, progress: ProgressFile) -> Unpacked:
-    """Unpack a zip, tar or gzipped tar, told apart by its first bytes."""
+    """Unpack a zip, tar or gzipped tar, detected by its first bytes."""
     unpacking = _Unpacking(into, limits, archive.stat().st_size, progress)
     try:
         with archive.open("rb") as file:
@@ -85,9 +85,9 @@ def unpack(archive: Path, into: Path, limits: ArchiveLimits, progress: ProgressF
         tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error, EOFError, ValueError,
         NotImplementedError, OverflowError, KeyError, IndexError, RuntimeError,
     ) as error:  # fmt: skip
-        # What the parsers raise for broken archives: their documentation names the first three.
+        # The parsers raise these for broken archives; their documentation names only the first three.
         raise MalformedError(
-            f"the archive is broken or cut short ({error}); make it again and send it whole"
+            f"the archive is broken or cut short ({error}); create it again and send it whole"
         ) from error
     except OSError as error:
         raise StorageError(f"unpacking failed: {error.strerror or error}; free space and try again") from error
@@ -102,7 +102,7 @@ class _Member(NamedTuple):
 
 
 class _Unpacking:
-    """Counts and places what comes out of one archive."""
+    """Writer of one archive's files, with its counts and limits."""
 
     def __init__(self, into: Path, limits: ArchiveLimits, archive_bytes: int, progress: ProgressFile) -> None:
         self.num_files = 0
@@ -118,17 +118,17 @@ class _Unpacking:
         into.mkdir()
 
     def count_member(self) -> None:
-        """Count whatever an archive lists, so that a list without end has one."""
+        """Count a member of any kind. Raises TooLargeError for an endless list."""
         self._num_members += 1
         if self._num_members > 2 * self._limits.max_files:
             raise self._too_many()
 
     def check_size(self, num_bytes: int) -> None:
-        """Raise TooLargeError where so many bytes are more than this archive may unpack to."""
+        """Raise TooLargeError if this archive may not unpack to so many bytes."""
         if num_bytes > self._ratio_bytes:
             raise TooLargeError(
                 f"the archive unpacks to more than {self._limits.max_ratio} times its size (AUGMENT_MAX_UNPACK_RATIO); "
-                "pack images, which are compressed already, not what repeats itself"
+                "pack encoded images, not highly compressible files"
             )
         if num_bytes > self._limits.max_bytes:
             raise NoRoomError(
@@ -140,7 +140,7 @@ class _Unpacking:
         """Write one file."""
         parts = _confined(member.name)
         if not parts or any(part.startswith(".") or part.lower() in LITTER for part in parts):
-            return  # hidden files and what file browsers leave behind, as the scan would leave them out
+            return  # hidden files and litter of file browsers, which the scan would skip too
         if self.num_files >= self._limits.max_files:
             raise self._too_many()
         path = self._into.joinpath(*parts)
@@ -162,7 +162,7 @@ class _Unpacking:
         self._progress.show(self.num_files)
 
     def _make_folders(self, parts: Sequence[str]) -> None:
-        # Not with `parents`: where the upload was given up, its folder is gone and must not come back.
+        # Not with `parents`: if the upload was given up, its folder was removed and must not come back.
         for i in range(1, len(parts) + 1):
             folder = self._into.joinpath(*parts[:i])
             if folder not in self._folders:
@@ -170,9 +170,9 @@ class _Unpacking:
                 self._folders.add(folder)
 
     def folder(self) -> str:
-        """The one folder that holds everything, where it is only that: people pack ``photos/``, not what is in it.
+        """Return the single top folder if it is only a wrapper (people pack ``photos/`` itself), else "".
 
-        A folder that holds images itself is a class, and one with the name of a split is a split.
+        A top folder that holds images directly is a class, and one with the name of a split is a split.
         """
         if len(self._tops) != 1 or self._has_file_below_top:
             return ""
@@ -187,12 +187,12 @@ class _Unpacking:
 
 
 def _confined(name: str) -> list[str]:
-    """The parts of a member's path; DatasetError where it could be anything but a path below its archive's root."""
+    """Return the parts of a member's path. Raises DatasetError if it may lead out of the archive or is too long."""
     shown = keys.printable(name[:200])
     if not keys.is_utf8(name) or "\0" in name:
         raise DatasetError(f"the archive holds {shown}, whose name is not UTF-8; rename it")
     if "\\" in name:
-        raise DatasetError(f"the archive holds {shown}; part paths with '/', not with a backslash")
+        raise DatasetError(f"the archive holds {shown}; separate paths with '/', not with a backslash")
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if name.startswith("/") or ".." in parts:
         raise DatasetError(
@@ -201,8 +201,8 @@ def _confined(name: str) -> list[str]:
     encoded = [part.encode() for part in parts]
     if len(parts) > MAX_DEPTH or sum(map(len, encoded)) > MAX_PATH_BYTES or any(len(part) > 255 for part in encoded):
         raise DatasetError(
-            f"the archive holds {shown}…: a path has at most {MAX_PATH_BYTES} bytes, {MAX_DEPTH} folders and 255 bytes "
-            "a name; shorten it"
+            f"the archive holds {shown}…; shorten it: a path has at most {MAX_PATH_BYTES} bytes and {MAX_DEPTH} "
+            "folders, a name at most 255 bytes"
         )
     return parts
 
@@ -216,7 +216,7 @@ def _members(file: IO[bytes], unpacking: _Unpacking) -> Iterator[_Member]:
         return _tar_members(_Counted(cast("IO[bytes]", gzip.GzipFile(fileobj=file)), unpacking), unpacking)
     if start[257:262] == b"ustar" or _is_old_tar(start):
         return _tar_members(_Counted(file, unpacking), unpacking)
-    raise MediaTypeError("the body is no zip, tar or gzipped tar; pack the folder as one of these")
+    raise MediaTypeError("the body is not a zip, tar or gzipped tar; pack the folder as one of these")
 
 
 def _is_old_tar(header: bytes) -> bool:
@@ -241,7 +241,7 @@ def _zip_members(file: IO[bytes], unpacking: _Unpacking) -> Iterator[_Member]:
             if name.endswith("/") or kind == stat.S_IFDIR:
                 continue
             if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-                raise MediaTypeError(f"the archive holds {shown} in a method that is not served; use deflate or store")
+                raise MediaTypeError(f"the archive holds {shown} with an unsupported method; use deflate or store")
             with archive.open(info) as opened:
                 yield _Member(name, opened)
 
@@ -249,8 +249,8 @@ def _zip_members(file: IO[bytes], unpacking: _Unpacking) -> Iterator[_Member]:
 def _name_in_zip(info: zipfile.ZipInfo) -> str:
     r"""Return a member's path with ``/`` between its parts.
 
-    Some programs of Windows part them by a backslash, against APPNOTE 4.4.17, so that no name can hold one. Names that
-    are not marked as UTF-8 are so all the same where they come from a Mac; else code page 437 counts (APPNOTE, D.1).
+    Some Windows programs separate them by a backslash, against APPNOTE 4.4.17, so no name can hold one. A name without
+    the UTF-8 flag is UTF-8 if it can be decoded so (macOS omits the flag), else code page 437 (APPNOTE, D.1).
     """
     name = info.filename
     if not info.flag_bits & _UTF8 and not name.isascii():
@@ -260,10 +260,10 @@ def _name_in_zip(info: zipfile.ZipInfo) -> str:
 
 
 def _tar_members(file: "_Counted", unpacking: _Unpacking) -> Iterator[_Member]:
-    stream = cast("IO[bytes]", file)  # it reads, which is all that this mode asks for
+    stream = cast("IO[bytes]", file)  # this mode only reads
     with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
         while (info := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # it would keep every member, to find them by name
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every member in memory
             unpacking.count_member()
             shown = keys.printable(info.name[:200])
             _confined(info.name)
@@ -275,10 +275,10 @@ def _tar_members(file: "_Counted", unpacking: _Unpacking) -> Iterator[_Member]:
             if opened is None:
                 raise _not_a_file(shown)
             yield _Member(info.name, opened)
-    while file.read(_CHUNK_BYTES):  # what follows the end is looked at only for the checksum that gzip keeps there
+    while file.read(_CHUNK_BYTES):  # read to the end, so that gzip verifies its checksum
         pass
     if not file.ends_as_tar:
-        raise MalformedError("the archive is cut short: it has no end; send it whole")
+        raise MalformedError("the archive is cut short: its end marker is missing; send it whole")
 
 
 def _not_a_file(shown: str) -> DatasetError:
@@ -288,7 +288,7 @@ def _not_a_file(shown: str) -> DatasetError:
 
 
 class _Counted:
-    """A tar's bytes as they come; bounds them, headers and padding too, and looks how they end."""
+    """Reader of a tar that bounds its bytes, headers and padding included, and remembers its last block."""
 
     def __init__(self, file: IO[bytes], unpacking: _Unpacking) -> None:
         self._file = file
@@ -298,7 +298,7 @@ class _Counted:
 
     @property
     def ends_as_tar(self) -> bool:
-        """Whether the last block is zeros, as the end of every tar is (POSIX.1-2017, pax, two blocks)."""
+        """True if the last block is zeros, as at the end of every tar (POSIX.1-2017, pax, two blocks)."""
         return len(self._tail) == 512 and not any(self._tail)
 
     def read(self, size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""An uploaded file on its way from the connection to the disk: never whole in memory, never past its bound."""
+"""Writing of an uploaded file to disk as it arrives, within the home's limit."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ _MAX_PARTS = 16
 
 
 class Spool:
-    """A file that grows as the body comes; NoRoomError beyond what the home has. Removed by whoever named it.
+    """File that is written as the body arrives. Raises NoRoomError beyond the home's limit. The caller removes it.
 
-    Room is reserved before it is written, each time for twice of what came, so that an upload that stops halfway keeps
-    others from little more than it has sent.
+    Room is reserved before it is written, each time twice the bytes received, so that a stalled upload reserves little
+    more than it has sent.
     """
 
     def __init__(self, path: Path, quota: Quota) -> None:
@@ -43,12 +43,12 @@ class Spool:
         self._held.close()
 
     def add(self, data: bytes) -> None:
-        """Take some bytes; ``flush`` writes them."""
+        """Buffer some bytes; ``flush`` writes them."""
         self.num_bytes += len(data)
         self._waiting += data
 
     async def flush(self, *, all_of_it: bool = False) -> None:
-        """Write what waits, where it is enough to be worth a thread, or in any case."""
+        """Write the buffered bytes if they are worth a thread; with ``all_of_it`` always."""
         if not self._waiting or (len(self._waiting) < _WRITE_BYTES and not all_of_it):
             return
         data, self._waiting = self._waiting, bytearray()
@@ -68,7 +68,10 @@ class Spool:
 
 
 async def receive(request: Request, spool: Spool, *, is_form: bool) -> dict[str, str]:
-    """The body, or the part ``file`` of a form, is the file; a form's text fields are returned. MalformedError."""
+    """Write the body, or the part ``file`` of a form, to the spool. Return the form's text fields.
+
+    Raises MalformedError.
+    """
     if not is_form:
         await receive_raw(request, spool)
         return {}

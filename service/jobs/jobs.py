@@ -1,14 +1,14 @@
-"""Jobs: expansions that run behind the service's answers, and go on after any end of it.
+"""Jobs: expansions that run in the background, and resume after a restart of the service.
 
     accept (checked, durable) -> queued -> running in a thread -> succeeded | failed | cancelled -> resume -> queued …
 
-The table is the durable list, the output folder the durable state of the work. A run is
-``augment.expansion.expand.Expansion.run``, as the command line calls it: a run that was stopped leaves a folder from
-which the next one resumes, whoever runs it.
+The table is the durable list, and the output folder is the durable state of the work. A run is
+``augment.expansion.expand.Expansion.run``, as the command line calls it. A stopped run leaves a folder from which any
+later run resumes, in a job or by command.
 
-Jobs render in processes of their own, which the kernel lets run when those of streams and images leave it time. A
-shard is one task and takes seconds. In one queue with others it delayed a batch by its whole length (p50 339 ms instead
-of 46 ms, one worker), and a worker reserved for other tasks was an idle core most of the time.
+Jobs render in separate processes with a lower priority than those of streams and images. A shard is one task and takes
+seconds. In a shared queue it delayed a batch by its whole length (p50 339 ms instead of 46 ms, one worker), and a
+worker reserved for other tasks was an idle core most of the time.
 """
 
 import logging
@@ -45,15 +45,15 @@ from service.settings import Settings
 _log = logging.getLogger(__name__)
 
 _CANCEL_WAIT_S = 10.0
-"""How long a request waits for a stopped run: its workers finish the records that they have begun."""
+"""Time that a request waits for a stopped run, whose workers finish the records that they have begun."""
 _ID_BYTES = 16
 _MEASURE_S = 60.0
-"""How often a run measures the home again: uploads and other jobs fill it too."""
+"""Interval at which a run measures the home again, because uploads and other jobs fill it too."""
 _PIECE_BYTES = 2**20
 
 
 class Jobs:
-    """The list of jobs, and their runs. Use on the event loop only, except ``user_of`` and ``counts``."""
+    """The list of jobs, and their runs. For the event loop only, except ``user_of`` and ``counts``."""
 
     def __init__(self, home: Home, datasets: Datasets, workers: Workers, settings: Settings) -> None:
         self._home = home
@@ -69,17 +69,17 @@ class Jobs:
         datasets.users.append(self.user_of)
 
     def open(self) -> None:
-        """Go on with the jobs that were queued or running when the last service ended."""
+        """Continue the jobs that were queued or running when the last service ended."""
         for job in self._jobs.values():
             if not job.state.is_final:
                 self._background.submit(job.id)
 
     def stop(self) -> None:
-        """Start no run, and stop those under way at a point from which the next service goes on."""
+        """Start no further run, and stop those under way. The next service continues them."""
         self._background.close()
 
     async def aclose(self) -> None:
-        """``stop``, and wait a little for the runs; in the table they stay running."""
+        """Stop, and wait a little for the runs. In the table they stay running."""
         await self._background.aclose(min(_CANCEL_WAIT_S, self._settings.grace_s / 4))
         await to_thread.run_sync(self._table.close)
 
@@ -87,11 +87,11 @@ class Jobs:
         return job_id in self._jobs
 
     def ids(self) -> list[str]:
-        """Return all ids, in the order in which the jobs came."""
+        """Return all ids in the order of creation."""
         return sorted(self._jobs)
 
     def get(self, job_id: str) -> Job:
-        """Return a job with its progress so far. NotFoundError."""
+        """Return a job with its current progress. Raises NotFoundError."""
         job = self._jobs.get(job_id)
         if job is None:
             raise NotFoundError(f"there is no job {job_id[:100]!r}; GET /v1/jobs lists them")
@@ -111,30 +111,33 @@ class Jobs:
         return {str(state): counted[str(state)] for state in JobState}
 
     def user_of(self, dataset: str) -> str | None:
-        """Return the words for an unfinished job that needs the dataset of this name, or None."""
+        """Return the description of an unfinished job that needs this dataset, or None."""
         for job in list(self._jobs.values()):
             if dataset in (job.wanted.dataset, *job.wanted.references) and not job.state.is_final:
                 return f"job {job.id}"
         return None
 
     def repeated(self, key: str | None, fingerprint: str) -> Job | None:
-        """Return the job that this request began before, or None. RepeatedKeyError if the key came with another one."""
+        """Return the job that this request started before, or None.
+
+        Raises RepeatedKeyError if the key was used for another request.
+        """
         if key is None:
             return None
         known = next((job for job in self._jobs.values() if job.idempotency_key == key), None)
         if known is not None and known.fingerprint != fingerprint:
             raise RepeatedKeyError(
-                f"the Idempotency-Key {key[:100]!r} came with another request before (job {known.id}); send a new key "
-                "with a new request"
+                f"the Idempotency-Key {key[:100]!r} was used for another request (job {known.id}); send a new key with "
+                "a new request"
             )
         return None if known is None else self.get(known.id)
 
     async def accept(self, wanted: JobWanted, *, idempotency_key: str | None, fingerprint: str) -> Job:
-        """Check a job as far as it can be checked, write it down, and return it.
+        """Check a job, store it, and return it. The same key with the same request is the same job.
 
-        The same key with the same request is the same job. Raises RepeatedKeyError if it came with another request,
-        ConflictError if the output's name is in use, BusyError if too many jobs wait; and NotFoundError, PipelineError,
-        CallError and OutputError for what the job asks.
+        Raises RepeatedKeyError if the key was used for another request, ConflictError if the output's name is in use,
+        BusyError if too many jobs wait; and NotFoundError, PipelineError, CallError and OutputError for an invalid
+        request.
         """
         async with self._background.accepting:
             if (known := self.repeated(idempotency_key, fingerprint)) is not None:
@@ -158,10 +161,10 @@ class Jobs:
         return job
 
     async def cancel(self, job_id: str) -> Job:
-        """Stop a job for good; its folder stays as it is, and ``resume`` goes on. Repeating it is harmless.
+        """Cancel a job. Its folder is kept, and ``resume`` continues it. Cancelling again has no effect.
 
-        ConflictError if the job has ended otherwise, or if its run does not end in time: then it is cancelled, but its
-        folder still changes.
+        Raises ConflictError if the job has succeeded or failed. Also raises it if the run does not end in time: the job
+        is then cancelled, but its folder may still change.
         """
         if self._cancellable(job_id).state is not JobState.CANCELLED:
             await self._background.stop(job_id, _CANCEL_WAIT_S)  # other requests need not wait for it
@@ -176,9 +179,9 @@ class Jobs:
         return self.get(job_id)
 
     async def resume(self, job_id: str, *, update: bool) -> Job:
-        """Go on with a job that was cancelled or failed; with ``update`` even if dataset or engine have changed.
+        """Resume a job that was cancelled or failed; with ``update`` even if dataset or engine have changed.
 
-        ConflictError if it has succeeded. A job that is under way is returned as it is.
+        Raises ConflictError if it has succeeded. An unfinished job is returned unchanged.
         """
         async with self._background.accepting:
             job = self.get(job_id)
@@ -203,9 +206,9 @@ class Jobs:
         return job
 
     async def delete(self, job_id: str, *, output: bool) -> None:
-        """Delete a job that has ended; with ``output`` its files too.
+        """Delete a job that has ended, and with ``output`` its files.
 
-        ConflictError while it runs, or if another job has the same output.
+        Raises ConflictError while it runs, or if another job has the same output.
         """
         async with self._background.accepting:
             job = self.get(job_id)
@@ -228,10 +231,10 @@ class Jobs:
             del self._jobs[job_id]
 
     async def stream_output(self, job: Job) -> AsyncGenerator[bytes, None]:
-        """Yield a job's output as a tar in pieces of about a MiB, read in a thread. OutputError while a run writes.
+        """Yield a job's output as a tar, in pieces of about a MiB that a thread reads.
 
-        The same folder gives the same tar: members have the folder's paths, sorted, and headers (POSIX.1-2001 if a name
-        is long) hold no time and no owner. The folder is locked, shared, while it is read.
+        The same folder gives the same tar: members are sorted by path, and headers (POSIX.1-2001 if a name is long)
+        hold no time and no owner. The folder has a shared lock while it is read. Raises OutputError while a run writes.
         """
         pieces = _tar_pieces(self.output(job))
         try:
@@ -255,8 +258,8 @@ class Jobs:
         job = replace(self.get(job_id), finished_at=time.time(), **changes)
         try:
             await self._write(job)
-        except AugmentError as error:  # it has ended all the same; after a restart it runs again, with nothing to do
-            _log.error("the end of job %s is not in the list: %s", job_id, error)
+        except AugmentError as error:  # the job has ended anyway; after a restart it runs again, with nothing to do
+            _log.error("the end of job %s cannot be stored: %s", job_id, error)
             self._keep(job)
 
     def _expand(self, run: "_Run", wanted: JobWanted) -> Summary:
@@ -265,7 +268,7 @@ class Jobs:
         return expansion.run(self._workers, progress=run.note)
 
     def _describe(self, wanted: JobWanted) -> Expansion:
-        """Return the expansion, checked against dataset, pipeline and folder. Reads the disk, writes nothing."""
+        """Return the expansion, checked against dataset, pipeline and folder. Reads the disk but does not write."""
         out = self._home.folder("outputs", wanted.output_name)
         pipeline = None if wanted.pipeline is None else Pipeline(resolve(wanted.pipeline))
         if pipeline is not None:
@@ -281,7 +284,7 @@ class Jobs:
         """Return the job's expansion, checked, if the home and the queue have room."""
         if (num_waiting := self._background.num_waiting) >= self._settings.queue_limit:
             raise BusyError(
-                f"{num_waiting} jobs wait, the most that may (AUGMENT_QUEUE_LIMIT); ask again when one has ended",
+                f"{num_waiting} jobs wait, the most that are allowed (AUGMENT_QUEUE_LIMIT); try again when one ends",
                 retry_after_s=60,
             )
         for job in self._jobs.values():
@@ -322,21 +325,21 @@ class Jobs:
         if not out.is_dir():
             return
         gone = self._home.path / "tmp" / f"{out.name}.{os.urandom(8).hex()}"
-        with lock.locked(out):  # OutputError while the command line works in it, or a client fetches it
-            out.rename(gone)  # in one step; after a kill the rest is removed at start
+        with lock.locked(out):  # OutputError while the command line writes it or a client fetches it
+            out.rename(gone)  # atomic; after a kill the rest is removed at start
         discard(gone)
 
 
 def _still_ends(job_id: str) -> ConflictError:
-    return ConflictError(f"job {job_id} is not quite stopped: a worker is busy with its last record; ask again soon")
+    return ConflictError(f"job {job_id} is still stopping: a worker finishes its last record; try again soon")
 
 
 class _StoppedRun(BaseException):
-    """Raised in the thread of a run that was stopped. No Exception: like Ctrl-C it is no failure of anything."""
+    """Raised in the thread of a stopped run. Like KeyboardInterrupt it is not an Exception, because nothing failed."""
 
 
 class _Run:
-    """One run of a job: its progress, and the two ways to end it early. Safe between threads."""
+    """One run of a job: its progress, and its early end by ``stop`` or by the home's limit. Thread-safe."""
 
     def __init__(self, quota: Quota, out: Path) -> None:
         self.progress: Progress | None = None
@@ -347,16 +350,16 @@ class _Run:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Ask the run to end. It looks a few times a second, and its workers stop before their next record."""
+        """Ask the run to end. It checks a few times a second, and its workers stop before their next record."""
         self._stopped.set()
 
     def check(self) -> None:
-        """Raise _StoppedRun once the run was asked to end."""
+        """Raise _StoppedRun after ``stop``."""
         if self._stopped.is_set():
             raise _StoppedRun
 
     def note(self, progress: Progress) -> None:
-        """Keep the progress. Raises _StoppedRun, or NoRoomError if AUGMENT_MAX_HOME_BYTES is reached."""
+        """Store the progress. Raises _StoppedRun, or NoRoomError if AUGMENT_MAX_HOME_BYTES is reached."""
         self.progress = progress
         self.check()
         now = time.monotonic()
@@ -396,7 +399,7 @@ def _tar_parts(root: Path) -> Generator[bytes, None, None]:
                 while left:
                     data = file.read(min(left, _PIECE_BYTES))
                     if not data:
-                        raise StorageError(f"{path} was cut while the output was read; ask again")
+                        raise StorageError(f"{path} was truncated while the output was read; try again")
                     left -= len(data)
                     yield data
                 yield bytes(-header.size % tarfile.BLOCKSIZE)

@@ -1,6 +1,6 @@
-"""List of jobs in SQLite; a job that a client was told of survives a kill at any moment.
+"""List of jobs in SQLite, so that an acknowledged job survives a kill at any moment.
 
-Every write waits for the disk (WAL, ``synchronous=FULL``). Rows are few and small; all of them are read once, at start.
+Every write waits for the disk (WAL, ``synchronous=FULL``). Rows are few and small, and are all read once at start.
 """
 
 import json
@@ -17,7 +17,7 @@ from augment.expansion.options import ExpansionOptions
 
 
 class JobState(StrEnum):
-    """State of a job. A restart goes on with the first two; the others are final until a resume."""
+    """State of a job. A restart continues the first two; the others are final until a resume."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -27,16 +27,16 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True if the job changes only when a client asks for it."""
+        """True if only a client's request can change the job."""
         return self not in {JobState.QUEUED, JobState.RUNNING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWanted(ExpansionOptions):
-    """One expansion, resolved: everything that its files depend on.
+    """Resolved request of an expansion: everything that its files depend on.
 
-    ``pipeline`` is the canonical document, or None if nothing is augmented; ``references`` are the datasets that it
-    takes images of. ``pipeline_notices`` tell what was dropped or moved when the pipeline was read.
+    ``pipeline`` is the canonical document, or None if nothing is augmented. ``references`` are the datasets whose
+    images it uses. ``pipeline_notices`` name what was dropped or moved when the pipeline was read.
     """
 
     dataset: str
@@ -49,14 +49,14 @@ class JobWanted(ExpansionOptions):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row. ``number`` counts jobs in the order of their arrival; times are seconds since 1970."""
+    """One row of the table. ``number`` counts jobs in the order of arrival; times are seconds since 1970."""
 
     id: str
     number: int
     state: JobState
     wanted: JobWanted
     expansion: str
-    """The expansion's digest: equal where all files are equal."""
+    """The expansion's digest: equal if all files are equal."""
     total: int
     created_at: float
     done: int = 0
@@ -74,7 +74,7 @@ class Job:
 
 
 class JobTable:
-    """Rows by id. Safe between threads; every method but ``close`` waits for the disk."""
+    """Rows by id. Thread-safe; every method but ``close`` waits for the disk."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
@@ -84,7 +84,7 @@ class JobTable:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, number INTEGER, content TEXT)")
         except sqlite3.Error as error:
-            raise StorageError(f"the list of jobs {path} cannot be opened: {error}; see to the disk") from error
+            raise StorageError(f"the list of jobs {path} cannot be opened: {error}; check the disk") from error
 
     def read(self) -> list[Job]:
         """Return all jobs in the order of their arrival."""
@@ -93,7 +93,7 @@ class JobTable:
         return [_job(json.loads(content)) for (content,) in rows]
 
     def write(self, job: Job) -> None:
-        """Write a job, new or changed. StorageError if the disk refuses."""
+        """Write a new or changed job. Raises StorageError."""
         content = json.dumps(asdict(job), separators=(",", ":"))
         self._execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", (job.id, job.number, content))
 

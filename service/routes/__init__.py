@@ -1,4 +1,4 @@
-"""The routes of the contract, one file a noun; adding one is its file and a line here."""
+"""Routes of the HTTP interface, one file for each kind of resource. A new one needs a file and a line here."""
 
 from fastapi import APIRouter
 

@@ -1,6 +1,6 @@
-"""Batches of a stream, in a row or single, and single samples: at addresses that never change.
+"""Routes of a stream's batches, several or single, and of single samples, at permanent addresses.
 
-A sample is what a model sees of one record in one epoch, through one view, with the transforms that were applied.
+A sample is one record as a model sees it in one epoch, through one view, with the transforms that were applied.
 """
 
 import json
@@ -35,60 +35,62 @@ from service.streams.streams import OpenStream
 
 router = APIRouter(route_class=Route, prefix="/v1/streams/{stream_id}/batches", tags=["batches"])
 
-_EPOCH_MAX = 2**53 - 1  # what every JSON reader holds exactly
+_EPOCH_MAX = 2**53 - 1  # the largest integer that every JSON reader holds exactly
 EpochPath = Annotated[int, Path(ge=0, le=_EPOCH_MAX, description="The epoch, from 0.")]
 
 REFUSED: schemas.Responses = {
     **UNKNOWN,
-    409: problem("Dataset or engine are not what the stream was declared for."),
+    409: problem("The stream was declared for another dataset or engine."),
     415: problem("The format is not served."),
     422: problem("A value is out of range."),
-    429: problem("The queue is full; `Retry-After` says when to ask again."),
-    503: problem("The service stops, or storage failed."),
+    429: problem("The queue is full; `Retry-After` says when to retry."),
+    503: problem("The service is about to stop, or storage failed."),
 }
 
 
 class PartQuery(schemas.Schema):
-    """Which part of a batch, and in which form."""
+    """Query parameters that select the slice and the format of batches."""
 
-    rank: int = Field(0, ge=0, description="Which slice of each global batch.")
-    world_size: int = Field(1, ge=1, description="How many slices a batch has; it divides `batch_size`.")
+    rank: int = Field(0, ge=0, description="Index of the slice of each global batch.")
+    world_size: int = Field(1, ge=1, description="Number of slices of a batch; it divides `batch_size`.")
     format: str | None = Field(
-        None, description="`arrow` or `tar`, of a single batch also `npz`; beats `Accept`.", examples=["arrow"]
+        None,
+        description="`arrow` or `tar`, for a single batch also `npz`; overrides `Accept`.",
+        examples=["arrow"],
     )
-    image_format: str = Field("png", description="How a tar holds images: `png`, `jpg` (also `jpeg`) or `npy`.")
+    image_format: str = Field("png", description="Format of images in a tar: `png`, `jpg` (also `jpeg`) or `npy`.")
     quality: int = Field(encode.DEFAULT_QUALITY, ge=1, le=100, description="Quality of `jpg`.")
     max_failures: schemas.MaxFailures | None = Field(
         None,
-        description="Rows of one batch that may stand for refused records: a count, or a fraction above 0 and below 1. "
-        "Omitted: any number.",
+        description="Rows of one batch that may replace refused records: a count, or a fraction above 0 and below 1. "
+        "Any number by default.",
     )
 
     @field_validator("image_format")
     @classmethod
     def name_as_extension(cls, value: str) -> str:
-        """Take `jpeg` for `jpg`, the extension that a tar's members have."""
+        """Return `jpg`, the extension of a tar's members, for `jpeg`."""
         return "jpg" if value.lower() in {"jpg", "jpeg"} else value
 
     def place(self, epoch: int, index: int) -> BatchSlice:
-        """The slice of one batch."""
+        """Return the slice of one batch."""
         return BatchSlice(epoch, index, self.rank, self.world_size)
 
 
 class RangeQuery(PartQuery):
-    """Which batches of an epoch."""
+    """Query parameters that select batches of an epoch."""
 
     epoch: int = Field(0, ge=0, le=_EPOCH_MAX, description="The epoch, from 0.")
     start: int = Field(0, ge=0, description="The first batch.")
-    stop: int | None = Field(None, ge=0, description="The batch to stop before; omitted, the epoch's end.")
+    stop: int | None = Field(None, ge=0, description="The batch to stop before; the epoch's end by default.")
 
     def indices(self, stream: OpenStream) -> range:
-        """The batches in order; CallError where the epoch has not all of them."""
+        """Return the indices of the batches. Raises CallError if the epoch does not have all of them."""
         num_batches = stream.stream.num_batches
         stop = num_batches if self.stop is None else self.stop
         if not self.start <= stop <= num_batches:
             raise CallError(
-                f"start is {self.start} and stop is {stop}; they satisfy 0 <= start <= stop <= {num_batches}, the "
+                f"start is {self.start} and stop is {stop}; 0 <= start <= stop <= {num_batches} is required, the "
                 "number of batches in an epoch"
             )
         return range(self.start, stop)
@@ -100,8 +102,8 @@ class RangeQuery(PartQuery):
     response_class=Response,
     responses={
         200: {
-            "description": "The batches until `stop` or the epoch's end. One that lacks its end marker was cut: go on "
-            "with `start` at the batch that is missing.",
+            "description": "The batches until `stop` or the epoch's end. An answer without an end marker was cut: "
+            "continue with `start` at the first missing batch.",
             "content": {batch_media_types.MEDIA_TYPES[each]: BINARY for each in batch_media_types.STREAMED},
         },
         **REFUSED,
@@ -110,15 +112,15 @@ class RangeQuery(PartQuery):
 async def read_batches(
     request: Request, state: Joined, stream_id: StreamId, query: Annotated[RangeQuery, Query()]
 ) -> Response:
-    """Stream batches in order, the next ones rendered ahead of the reader.
+    """Stream batches in order and render the next ones ahead of the reader.
 
     One Arrow record batch is one training batch; a tar follows WebDataset's conventions. An error before the first byte
-    is a status, after it the connection is reset. `start` resumes an epoch exactly.
+    is a status; after it the connection is reset. `start` resumes an epoch exactly.
     """
     stream = await to_thread.run_sync(state.streams.open, stream_id)
     part_format = _format(request, query, batch_media_types.STREAMED, stream)
     indices = query.indices(stream)
-    stream.stream.spec.positions(query.place(query.epoch, 0))  # raises where there is no such rank
+    stream.stream.spec.positions(query.place(query.epoch, 0))  # raises if the rank does not exist
     return await responses.streamed(
         request,
         _several(state, stream, indices, query, part_format),
@@ -133,7 +135,7 @@ async def read_batches(
     response_class=Response,
     responses={
         200: {
-            "description": "The batch, the same bytes for ever.",
+            "description": "The batch; its bytes never change.",
             "content": dict.fromkeys(batch_media_types.MEDIA_TYPES.values(), BINARY),
         },
         **requests.NOT_MODIFIED,
@@ -154,19 +156,22 @@ async def read_batch(
             alias="Augment-Ahead",
             pattern=r"^\d{1,10}(,\d{1,10})*$",
             max_length=1000,
-            description="Further batches of this epoch that the reader will ask for soon. They are rendered "
+            description="Further batches of this epoch that the reader will request soon. They are rendered "
             "ahead as far as workers and cache allow.",
             examples=["12,15,21"],
         ),
     ] = None,
 ) -> Response:
-    """One batch as a complete stream of its format: any cache may keep it, any replica answers with the same bytes."""
+    """Return one batch as a complete stream of its format.
+
+    Any cache may keep it, and every replica returns the same bytes.
+    """
     stream = await to_thread.run_sync(state.streams.open, stream_id)
     part_format = _format(request, query, batch_media_types.SINGLE, stream)
     if index >= stream.stream.num_batches:
         raise NotFoundError(f"batch {index} does not exist; an epoch of this stream has {stream.stream.num_batches}")
     place = query.place(epoch, index)
-    stream.stream.spec.positions(place)  # raises where there is no such rank
+    stream.stream.spec.positions(place)  # raises if the rank does not exist
     announced = [
         later for later in map(int, (ahead or "").split(",") if ahead else ()) if later < stream.stream.num_batches
     ]
@@ -205,10 +210,10 @@ async def _several(
 ) -> AsyncGenerator[Chunk, None]:
     first, last = _frame(stream, query.epoch, part_format)
     with state.admission.place(Lane.STREAM) as turn:
-        wanted = state.readers.read(
+        batches = state.readers.read(
             lambda index: state.rendering.part(stream, query.place(query.epoch, index), part_format), indices
         )
-        async with registry.reading(state.datasets, stream.entries), aclosing(wanted) as files:
+        async with registry.reading(state.datasets, stream.entries), aclosing(batches) as files:
             index = indices.start
             async for file in files:
                 turn.leave()
@@ -225,7 +230,7 @@ async def _several(
 
 
 async def _content(state: State, file: BatchFile) -> AsyncGenerator[Chunk, None]:
-    """The content of one file, counted as a batch when all of it was taken."""
+    """Yield the content of one file, and count it as a batch once all of it was sent."""
     started = time.perf_counter()
     async with aclosing(file.chunks()) as chunks:
         async for chunk in chunks:
@@ -246,7 +251,7 @@ def _format(request: Request, query: PartQuery, among: tuple[BatchFormat, ...], 
 
 
 def _frame(stream: OpenStream, epoch: int, part_format: PartFormat) -> tuple[bytes, bytes]:
-    """What stands before and after the batches of a format."""
+    """Return the bytes before and after the batches of a format."""
     match part_format.name:
         case BatchFormat.ARROW:
             return arrow.stream_start(arrow.schema_of(stream.stream.layout(epoch))), arrow.STREAM_END
@@ -261,7 +266,7 @@ def _check_failures(laid: Laid, max_failures: MaxFailures | None, stream: OpenSt
     if not FailureBudget(max_failures).allows(laid.num_replaced, num_rows):
         first = laid.refusals[0]
         raise DatasetError(
-            f"{laid.num_replaced} of the {num_rows} rows of batch {index} stand for refused records, max_failures "
+            f"{laid.num_replaced} of the {num_rows} rows of batch {index} replace refused records, max_failures "
             f"is {max_failures}; the first is {first.key} ({first.reason}: {first.detail})"
         )
 
@@ -292,7 +297,7 @@ _PROVENANCE: dict[str, Any] = {
     response_class=Response,
     responses={
         200: {
-            "description": "The image, or what was done to it.",
+            "description": "The image, or its provenance.",
             "content": {"image/png": BINARY, "application/json": {"example": _PROVENANCE}},
         },
         **requests.NOT_MODIFIED,
@@ -308,14 +313,15 @@ async def read_sample(
     key: Annotated[str, Path(description="The record's key, as batches name it.", examples=["cat/0001"])],
     form: Annotated[
         str | None,
-        Query(alias="format", pattern="^(png|json)$", description="`png`, or `json` for what was done to it."),
+        Query(alias="format", pattern="^(png|json)$", description="`png`, or `json` for its provenance."),
     ] = None,
-    view: Annotated[int, Query(ge=0, description="Which view, in a stream with `views`.")] = 0,
-    repeat: Annotated[int, Query(ge=0, description="Which row of the record, in a stream with `repeats`.")] = 0,
+    view: Annotated[int, Query(ge=0, description="Index of the view, in a stream with `views`.")] = 0,
+    repeat: Annotated[int, Query(ge=0, description="Index of the record's row, in a stream with `repeats`.")] = 0,
 ) -> Response:
-    """One record as the batches of an epoch hold it before rows are mixed.
+    """Return one record as the batches of an epoch hold it before rows are mixed.
 
-    The image, or its render key, each transform applied and, in a stream with `views`, the inverse map.
+    The answer is the image, or its provenance: the render key, each applied transform and, in a stream with `views`,
+    the inverse map.
     """
     stream = await to_thread.run_sync(state.streams.open, stream_id)
     if await to_thread.run_sync(stream.stream.dataset.find, key) is None:
@@ -336,11 +342,11 @@ async def read_sample(
     if not as_json:
         headers["Content-Disposition"] = requests.disposition("inline", f"{one_shot.safe_stem(key)}__{epoch}.png")
 
-    wanted = state.rendering.sample(stream, epoch, key, view=view, repeat=repeat)
+    sample = state.rendering.sample(stream, epoch, key, view=view, repeat=repeat)
 
     async def chunks() -> AsyncGenerator[Chunk, None]:
         with state.admission.place() as turn:
-            async with state.batches.lease(wanted) as file:
+            async with state.batches.lease(sample) as file:
                 turn.leave()
                 if as_json:
                     yield json.dumps(await to_thread.run_sync(file.description)).encode()
@@ -356,5 +362,5 @@ async def read_sample(
 
 def _check_exists(name: str, number: int, count: int) -> None:
     if number >= count:
-        are = f"they are 0 to {count - 1}" if count > 1 else f"it has one, {name} 0; declare it with `{name}s` for more"
-        raise NotFoundError(f"the stream has no {name} {number}; {are}")
+        hint = f"it has 0 to {count - 1}" if count > 1 else f"it has only {name} 0; declare it with `{name}s` for more"
+        raise NotFoundError(f"the stream has no {name} {number}; {hint}")

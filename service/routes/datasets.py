@@ -1,6 +1,6 @@
-"""Datasets: registered by path or uploaded, described, read page by page, deleted; statistics of their pixels.
+"""Routes of datasets: register or upload, describe, list, delete, and statistics of their pixels.
 
-The statistics are those that normalisation by ``statistics: dataset`` takes.
+The statistics are those that normalisation with ``statistics: dataset`` uses.
 """
 
 import itertools
@@ -45,39 +45,39 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-class Asked(schemas.Schema):
-    """What to call a dataset and how it lies on disk."""
+class RegistrationOptions(schemas.Schema):
+    """Name and options of a dataset to register or upload."""
 
     name: str = Field(pattern=f"^{NAME.pattern}$", examples=["photos"])
     format: str | None = Field(
-        None, description="`folder`, `coco`, `yolo` …; found out where it is left out.", examples=["folder"]
+        None, description="`folder`, `coco`, `yolo` …; detected by default.", examples=["folder"]
     )
-    replace: bool = Field(default=False, description="Whether other content under this name may go.")
+    replace: bool = Field(default=False, description="True: replace other content under this name.")
     bad_annotations: Literal["refuse", "leave_out"] = Field(
         "refuse",
-        description="Whether annotations that cannot be true (a box outside of its image, an unknown class) refuse "
-        "the dataset, with a report of them, or leave their images out.",
+        description="What to do with images whose annotations are invalid (a box outside of its image, an unknown "
+        "class): `refuse` the dataset with a report, or `leave_out` the images.",
     )
     ignore: Annotated[tuple[_Pattern, ...], BeforeValidator(_split), Field(max_length=100)] = Field(
         (),
-        description="Patterns of files and folders to leave out, as `*.xml` or `notes/*`: a list, or one text with "
-        "commas between them.",
+        description="Patterns of files and folders to leave out, such as `*.xml` or `notes/*`: a list, or a text with "
+        "commas.",
         examples=[["*.xml"]],
     )
 
 
-class Registration(Asked):
+class Registration(RegistrationOptions):
     """A folder that the service can read, below one of AUGMENT_DATA_ROOTS."""
 
     path: str = Field(min_length=1, max_length=4096, examples=["/data/photos"])
 
 
 class RegistrationProgress(BaseModel):
-    """How far a registration is."""
+    """Progress of a registration."""
 
     stage: str = Field(description="waiting, unpacking or scanning.", examples=["scanning"])
-    done: int = Field(description="Files that are done.")
-    total: int | None = Field(description="All files; null while nobody knows.")
+    done: int = Field(description="Number of files that are done.")
+    total: int | None = Field(description="Number of all files; null while unknown.")
 
 
 class UnderWay(BaseModel):
@@ -89,26 +89,26 @@ class UnderWay(BaseModel):
 
 
 class DatasetDocument(BaseModel):
-    """A dataset; fields of the scan are missing until it is done."""
+    """A dataset. Fields of the scan are missing until it is done."""
 
     name: str = Field(examples=["photos"])
     state: str = Field(description="ready, scanning or failed.", examples=["ready"])
-    digest: str | None = Field(None, description="Of all keys and records; the same content has it anywhere.")
+    digest: str | None = Field(None, description="Digest of all keys and records; equal for equal content.")
     format: str | None = Field(None, examples=["folder"])
     num_records: int | None = Field(None, examples=[200])
-    num_refused: int | None = Field(None, description="Files that are no usable image.", examples=[1])
+    num_refused: int | None = Field(None, description="Number of files that are not usable images.", examples=[1])
     classes: list[str] | None = Field(None, examples=[["cat", "dog"]])
-    splits: dict[str, int] | None = Field(None, description="Records of each split; empty without splits.")
+    splits: dict[str, int] | None = Field(None, description="Number of records of each split; empty without splits.")
     targets: list[str] | None = Field(
         None,
-        description="What records have: label, labels, boxes, mask, instance_masks, keypoints.",
+        description="Targets of the records: label, labels, boxes, mask, instance_masks, keypoints.",
         examples=[["boxes", "label"]],
     )
-    notices: list[str] | None = Field(
-        None, description="What to know of it though nothing is refused, a sentence each."
+    notices: list[str] | None = Field(None, description="Notices of the scan that are not errors, one sentence each.")
+    uploaded: bool | None = Field(
+        None, description="True if the files were uploaded; they are deleted with the dataset."
     )
-    uploaded: bool | None = Field(None, description="Whether the files belong to the service and go with the dataset.")
-    path: str | None = Field(None, description="Where it was registered from.", examples=["/data/photos"])
+    path: str | None = Field(None, description="Folder of a dataset registered by path.", examples=["/data/photos"])
     progress: RegistrationProgress | None = None
     error: schemas.ProblemDocument | None = None
     update: UnderWay | None = Field(None, description="A later registration under this name.")
@@ -127,14 +127,14 @@ class RecordView(BaseModel):
     height: int = Field(description="Upright, in pixels.")
     width: int
     size_bytes: int
-    digest: str = Field(description="Of the encoded bytes and the annotations.")
+    digest: str = Field(description="Digest of the encoded bytes and the annotations.")
 
 
 RecordPage = schemas.page("RecordPage", "records", RecordView, "In the order of their keys, split by split.")
 
 
 class RefusedFile(BaseModel):
-    """A file that is no record, and why."""
+    """A refused file and the reason."""
 
     path: str
     reason: str = Field(examples=["undecodable"])
@@ -144,17 +144,16 @@ class RefusedFile(BaseModel):
 RefusedPage = schemas.page("RefusedPage", "refused", RefusedFile, "In the order of their paths.", words="refused files")
 
 
-_UNKNOWN: schemas.Responses = {404: problem("There is no such dataset.")}
+_UNKNOWN: schemas.Responses = {404: problem("The dataset does not exist.")}
 _NOT_READY: schemas.Responses = {**_UNKNOWN, 409: problem("It is being scanned, or was refused.")}
 _REFUSED: schemas.Responses = {
-    400: problem("The body cannot be read: no JSON, no whole form, a broken archive."),
-    403: problem("The path, or a link below it, lies outside AUGMENT_DATA_ROOTS (or there are none)."),
+    400: problem("The body is not valid JSON, an incomplete form or a broken archive."),
+    403: problem("The path, or a link below it, is outside AUGMENT_DATA_ROOTS, or AUGMENT_DATA_ROOTS is not set."),
     409: problem("The name has other content and `replace` is not true, is in use by a job, or is being scanned."),
-    413: problem("More files or bytes than AUGMENT_MAX_FILES, AUGMENT_MAX_HOME_BYTES, AUGMENT_MAX_UNPACK_RATIO."),
-    415: problem("The body is neither JSON nor a form nor an archive, or has a Content-Encoding."),
+    413: problem("AUGMENT_MAX_FILES, AUGMENT_MAX_HOME_BYTES or AUGMENT_MAX_UNPACK_RATIO is exceeded."),
+    415: problem("The body is not JSON, a form or an archive, or has a Content-Encoding."),
     422: problem(
-        "No image can be used, annotations cannot be true, or the archive holds what none may: links, `..`, a name "
-        "twice, a password."
+        "No image can be used, annotations are invalid, or the archive has links, `..`, duplicate names or a password."
     ),
 }
 _BODY = {
@@ -179,7 +178,7 @@ _BODY = {
                             "type": "string",
                             "format": "binary",
                             "description": "A zip, tar or gzipped tar. Names may be in any script (UTF-8); "
-                            "a backslash in a zip parts paths.",
+                            "a backslash in a zip separates folders.",
                         },
                     },
                 }
@@ -198,7 +197,7 @@ _BODY = {
     status_code=201,
     responses={
         200: {"model": DatasetDocument, "description": "The name has this content already."},
-        202: {"model": DatasetDocument, "description": "The scan goes on; `Location` tells how far it is."},
+        202: {"model": DatasetDocument, "description": "The scan continues; `Location` shows its progress."},
         **_REFUSED,
     },
     openapi_extra=_BODY,
@@ -208,7 +207,7 @@ async def register_dataset(
     response: Response,
     state: Joined,
     *,
-    name: Annotated[str | None, Query(description="Of an archive that is the whole body.")] = None,
+    name: Annotated[str | None, Query(description="For an archive as the whole body.")] = None,
     format: Annotated[str | None, Query(description="As `name`.")] = None,  # noqa: A002 - the word of the contract
     replace: Annotated[bool | None, Query(description="As `name`.")] = None,
     bad_annotations: Annotated[str | None, Query(description="As `name`; `refuse` or `leave_out`.")] = None,
@@ -217,9 +216,9 @@ async def register_dataset(
     """Register a folder by its path (JSON), or upload one: a form with `name` and `file`, or an archive as the body.
 
     `curl -F name=photos -F file=@photos.zip URL/v1/datasets`, or
-    `curl -H 'Content-Type: application/zip' --data-binary @photos.zip 'URL/v1/datasets?name=photos'`. An archive that
-    holds one folder with everything in it is taken as that folder. A scan that takes more than AUGMENT_SCAN_WAIT_S
-    (10 s) goes on after the answer.
+    `curl -H 'Content-Type: application/zip' --data-binary @photos.zip 'URL/v1/datasets?name=photos'`. If an archive
+    holds a single folder with everything in it, that folder is the dataset. A scan that takes longer than
+    AUGMENT_SCAN_WAIT_S (10 s) continues after the answer.
     """
     kind = requests.check_media_type(
         request,
@@ -243,7 +242,7 @@ async def register_dataset(
 
 @router.get("", summary="All datasets", response_model=DatasetPage, response_model_exclude_unset=True)
 async def list_datasets(state: Joined, query: schemas.PageQuery) -> Any:
-    """The datasets, a page at a time; those that are being scanned among them."""
+    """List the datasets, including those that are being scanned, page by page."""
 
     def read() -> dict[str, Any]:
         names, following = query.of(state.datasets.names())
@@ -260,19 +259,19 @@ async def list_datasets(state: Joined, query: schemas.PageQuery) -> Any:
     responses=_UNKNOWN,
 )
 async def read_dataset(state: Joined, name: Name) -> Any:
-    """What a scan found, or how far it is."""
+    """Return a dataset with the result or the progress of its scan."""
     return await to_thread.run_sync(state.datasets.describe, name)
 
 
-@router.get("/{name}/records", summary="The records of a dataset", response_model=RecordPage, responses=_NOT_READY)
+@router.get("/{name}/records", summary="Records of a dataset", response_model=RecordPage, responses=_NOT_READY)
 async def list_records(state: Joined, name: Name, query: schemas.PageQuery) -> Any:
-    """Keys, classes and sizes, a page at a time, in the order of the dataset."""
+    """List keys, classes and sizes of the records, page by page, in the order of the dataset."""
 
     def read() -> dict[str, Any]:
         dataset, after = state.datasets.get(name), query.after
         start = 0 if after is None else dataset.find(after)
         if start is None:
-            raise CallError(f"after is {quoted(after, 100)}, which is no key of {name}; send the `next` of a page")
+            raise CallError(f"after is {quoted(after, 100)}, which is not a key of {name}; send the `next` of a page")
         start += after is not None
         stop = min(start + query.limit, dataset.num_records)
         splits = list(dataset.splits)
@@ -282,11 +281,9 @@ async def list_records(state: Joined, name: Name, query: schemas.PageQuery) -> A
     return await to_thread.run_sync(read)
 
 
-@router.get(
-    "/{name}/refused", summary="The refused files of a dataset", response_model=RefusedPage, responses=_NOT_READY
-)
+@router.get("/{name}/refused", summary="Refused files of a dataset", response_model=RefusedPage, responses=_NOT_READY)
 async def list_refused(state: Joined, name: Name, query: schemas.PageQuery) -> Any:
-    """Every file that is no usable image, with the reason, a page at a time."""
+    """List the files that are not usable images, with their reasons, page by page."""
 
     def read() -> dict[str, Any]:
         after, limit = (query.after or "").encode(), query.limit  # by bytes, as the manifest sorts them
@@ -308,7 +305,7 @@ async def list_refused(state: Joined, name: Name, query: schemas.PageQuery) -> A
     responses={**_UNKNOWN, 409: problem("A job uses it.")},
 )
 async def delete_dataset(state: Joined, name: Name) -> None:
-    """Forget a dataset, or stop its scan. Files that were uploaded go; a folder that was registered by path stays."""
+    """Delete a dataset, or stop its scan. Uploaded files are deleted; a folder registered by path is kept."""
     await state.datasets.delete(name)
 
 
@@ -325,47 +322,51 @@ async def _register_upload(
 ) -> tuple[str, int]:
     given = {name: value for name, value in query.items() if value is not None}
     if not is_form:
-        asked = requests.validated(Asked, given, "body")
-        state.datasets.check_free(asked.name)  # before gigabytes arrive for nothing
+        asked = requests.validated(RegistrationOptions, given, "body")
+        state.datasets.check_free(asked.name)  # before gigabytes are sent in vain
     archive = state.home.path / "tmp" / uuid.uuid4().hex
     length = request.headers.get("content-length", "")
     await to_thread.run_sync(state.datasets.quota.check, int(length) if length.isdigit() else 1)
     try:
         async with upload.Spool(archive, state.datasets.quota) as spool:
             given |= await upload.receive(request, spool, is_form=is_form)
-        turn.take()  # gigabytes have come, and are not sent away for a place
+        turn.take()  # never refused: gigabytes have been received
         if not spool.num_bytes:
             raise MalformedError("the archive is empty; send its bytes")
-        asked = requests.validated(Asked, given, "body")
+        asked = requests.validated(RegistrationOptions, given, "body")
         return await _register(state, RegistrationRequest(**asked.model_dump()), archive)
     finally:
-        await to_thread.run_sync(discard, archive)  # it has moved where all went well
+        await to_thread.run_sync(discard, archive)  # after a success it has been moved already
 
 
-async def _register(state: State, wanted: RegistrationRequest, archive: Any = None) -> tuple[str, int]:
-    done = await state.datasets.register(wanted, archive)
+async def _register(state: State, request: RegistrationRequest, archive: Any = None) -> tuple[str, int]:
+    done = await state.datasets.register(request, archive)
     if done is None:
-        return wanted.name, 202
-    return wanted.name, 201 if done[1] else 200
+        return request.name, 202
+    return request.name, 201 if done[1] else 200
 
 
 def _record(record: Record, classes: tuple[str, ...], splits: list[str]) -> dict[str, Any]:
-    told = {name: getattr(record, name) for name in ("key", "label", "height", "width", "size_bytes", "digest")}
-    return told | {
+    members = {name: getattr(record, name) for name in ("key", "label", "height", "width", "size_bytes", "digest")}
+    return members | {
         "class": None if record.label is None else classes[record.label],
         "split": record.key.partition("/")[0] if splits else None,
     }
 
 
 class StatisticsDocument(BaseModel):
-    """Of all pixels of a split, decoded at their full size."""
+    """Mean and deviation of all pixels of a split, decoded at full size."""
 
     dataset: str
     dataset_digest: str
-    split: str | None = Field(description="The split that was chosen; null where it is all records.")
-    mean: list[float] = Field(description="Of red, green and blue, of values in [0, 1].", examples=[[0.48, 0.45, 0.4]])
-    std: list[float] = Field(description="The deviation of all values, likewise.", examples=[[0.27, 0.26, 0.27]])
-    num_records: int = Field(description="Images that were counted: those that can be decoded.")
+    split: str | None = Field(description="The split; null if it is all records.")
+    mean: list[float] = Field(
+        description="Mean of red, green and blue, of values in [0, 1].", examples=[[0.48, 0.45, 0.4]]
+    )
+    std: list[float] = Field(
+        description="Standard deviation of red, green and blue, of values in [0, 1].", examples=[[0.27, 0.26, 0.27]]
+    )
+    num_records: int = Field(description="Number of images that were decoded and counted.")
     num_pixels: int
 
 
@@ -376,20 +377,20 @@ class StatisticsDocument(BaseModel):
     responses={
         **_UNKNOWN,
         409: problem("The dataset is being scanned, or was refused."),
-        422: problem("There is no such split, or no image of it can be decoded."),
-        503: problem("It is being measured; `Retry-After` says when to ask again."),
+        422: problem("The split does not exist, or none of its images can be decoded."),
+        503: problem("The statistics are being measured; `Retry-After` says when to retry."),
     },
 )
 async def read_statistics(
     state: Joined,
     name: Name,
     split: Annotated[
-        str | None, Query(description="Omitted: `train` where the dataset has one, else all records.")
+        str | None, Query(description="The split; by default `train` if the dataset has one, else all records.")
     ] = None,
 ) -> dict[str, Any]:
-    """Measured in one pass when it is first asked for, and kept with the dataset.
+    """Return mean and deviation, which the first request measures in one pass.
 
-    A pass that takes more than AUGMENT_SCAN_WAIT_S (10 s) goes on after the answer, which is 503 until it ends.
+    A pass that takes longer than AUGMENT_SCAN_WAIT_S (10 s) continues after the answer, which is 503 until it ends.
     """
     with state.admission.place():
         view, numbers = await state.measuring.measured(name, split)

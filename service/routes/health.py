@@ -1,4 +1,4 @@
-"""Probes: is the service alive, is it ready, what does it count, what is it. They never queue behind work."""
+"""Routes of probes: liveness, readiness, metrics and version. They never queue behind work."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,34 +13,34 @@ from service.state import Joined
 router = APIRouter(route_class=Route, tags=["health"])
 
 
-@router.get("/health/live", summary="Whether the process answers", response_model=schemas.Health)
+@router.get("/health/live", summary="Liveness probe", response_model=schemas.Health)
 @router.get("/v2/health/live", include_in_schema=False)
 async def live() -> dict[str, str]:
-    """Answers as long as the event loop runs: restart the process where it does not."""
+    """Answer 200 while the event loop runs. Restart the process if it does not answer."""
     return {"status": "live"}
 
 
 @router.get(
     "/health/ready",
-    summary="Whether requests are welcome",
+    summary="Readiness probe",
     response_model=schemas.Health,
-    responses={503: problem("The workers still start, or the service is about to stop.")},
+    responses={503: problem("The workers are starting, or the service is about to stop.")},
 )
 @router.get("/v2/health/ready", include_in_schema=False)
 async def ready(state: Joined) -> dict[str, str]:
-    """Answers 503 until the workers can work, and once the service is about to stop: send requests elsewhere."""
+    """Answer 200 if the service accepts requests; 503 until the workers are ready and once the service is stopping."""
     state.admission.check_open()
     state.warming.check()
     return {"status": "ready"}
 
 
-@router.get("/metrics", summary="Counts, as Prometheus text", response_class=Response)
+@router.get("/metrics", summary="Metrics as Prometheus text", response_class=Response)
 async def read_metrics(state: Joined) -> Response:
-    """Requests and their time, stages, queue, batches, caches, refusals, workers, jobs."""
+    """Return the metrics of requests, stages, queue, batches, caches, refusals, workers and jobs."""
     return Response(state.metrics.text(), media_type=observe.CONTENT_TYPE)
 
 
-@router.get("/version", summary="The engine and its versions", response_model=schemas.Version)
+@router.get("/version", summary="Version and engine", response_model=schemas.Version)
 async def version(state: Joined) -> Mapping[str, Any]:
-    """Two services with one engine give the same bytes for the same address."""
+    """Return the version and the engine. Services with the same engine give the same bytes for the same address."""
     return state.version

@@ -1,4 +1,4 @@
-"""Jobs: expansions that the service runs; started, followed, stopped, resumed, fetched."""
+"""Routes of jobs, the expansions that the service runs: start, follow, cancel, resume, fetch."""
 
 import asyncio
 import hashlib
@@ -59,20 +59,20 @@ class OutputRequest(schemas.Schema):
 
     name: str = Field(
         pattern=f"^{NAME.pattern}$",
-        description="A folder of the service's outputs: new, or the one that this very expansion began.",
+        description="Name of the output folder: a new one, or one that the same expansion began.",
         examples=["photos-x4"],
     )
 
 
 @_with_options(output=False)
 class JobRequest(schemas.Schema):
-    """An expansion: copies of every record that is augmented."""
+    """Request of an expansion: augmented copies of a dataset's records."""
 
-    dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
+    dataset: str = Field(description="Name of a registered dataset.", examples=["photos"])
     pipeline: str | dict[str, Any] | None = Field(
         None,
-        description="The name of a preset or a saved pipeline, YAML text, or a JSON document; only `copies: 0` needs "
-        "none.",
+        description="Name of a preset or a saved pipeline, YAML text, or a JSON document; required unless `copies` is "
+        "0.",
         examples=["flip-rotate-crop"],
     )
     output: OutputRequest
@@ -81,12 +81,12 @@ class JobRequest(schemas.Schema):
 class JobProgress(BaseModel):
     """Progress of a job."""
 
-    done: int = Field(description="Outputs that are written, kept or refused.", examples=[512])
+    done: int = Field(description="Number of outputs that are written, kept or refused.", examples=[512])
     total: int = Field(
-        description="Outputs of all records that are augmented; those of splits that are copied are not counted.",
+        description="Number of outputs of all augmented records, without those of splits that are only copied.",
         examples=[800],
     )
-    failed: int = Field(description="Records and files that are left out.", examples=[1])
+    failed: int = Field(description="Number of records and files that are left out.", examples=[1])
 
 
 class JobDocument(BaseModel):
@@ -96,15 +96,15 @@ class JobDocument(BaseModel):
     state: JobState
     progress: JobProgress
     output: str = Field(
-        description="The folder, on the service's machine; `GET …/output` fetches it.",
+        description="Output folder on the service's machine; `GET …/output` fetches it.",
         examples=["/var/lib/augment/outputs/photos-x4"],
     )
     error: schemas.ProblemDocument | None = Field(description="Reason of the failure, or null.")
     expansion: str = Field(description="The expansion's digest: equal if all files are equal.")
     dataset: str = Field(examples=["photos"])
     pipeline: str = Field(description="The pipeline's name, or empty if it has none.", examples=["flip-rotate-crop"])
-    references: list[str] = Field(description="The datasets that the pipeline's transforms take images of.")
-    format: str | None = Field(description="The output's format; null if it is the dataset's.", examples=["coco"])
+    references: list[str] = Field(description="Datasets whose images the pipeline's transforms use.")
+    format: str | None = Field(description="The output's format; null for the dataset's own.", examples=["coco"])
     drop_targets: list[str]
     copies: int | dict[str, int] | str
     seed: int
@@ -115,10 +115,10 @@ class JobDocument(BaseModel):
     image_format: str | None
     quality: int
     update: bool
-    size_bytes: int = Field(description="Of all outputs so far.")
+    size_bytes: int = Field(description="Bytes of all outputs so far.")
     notices: list[str] = Field(
-        description="What was dropped or moved while the pipeline was read; what reading the dataset's images loses; "
-        "images that are too small: a sentence each."
+        description="Notices, one sentence each: parts of the pipeline that were dropped or moved, losses in reading "
+        "the dataset's images, images that are too small."
     )
     created: str = Field(description="RFC 3339.", examples=["2026-01-31T12:00:00Z"])
     started: str | None
@@ -132,14 +132,14 @@ router = APIRouter(route_class=Route, prefix="/v1/jobs", tags=["jobs"])
 
 _EVENT_EVERY_S = 0.25
 _KEEP_ALIVE_S = 15.0
-"""The HTML standard's advice for event streams (section 9.2.7): a comment every 15 seconds or so."""
+"""Interval of comments in an event stream, as the HTML standard (section 9.2.7) advises."""
 _RECONNECT_MS = 1000
 
-JobId = Annotated[str, Path(description="The id that the job was accepted with.", examples=["019a3f5e2c41d0b7a6f1"])]
+JobId = Annotated[str, Path(description="The job's id.", examples=["019a3f5e2c41d0b7a6f1"])]
 
 
-_UNKNOWN: schemas.Responses = {404: problem("There is no such job.")}
-_LOCATION = {"headers": {"Location": {"description": "Where the job is.", "schema": {"type": "string"}}}}
+_UNKNOWN: schemas.Responses = {404: problem("The job does not exist.")}
+_LOCATION = {"headers": {"Location": {"description": "URL of the job.", "schema": {"type": "string"}}}}
 _EVENT = 'id: running:512:1\nevent: progress\ndata: {"id":"019a…","state":"running","progress":{"done":512,…},…}\n\n'
 
 
@@ -149,11 +149,13 @@ _EVENT = 'id: running:512:1\nevent: progress\ndata: {"id":"019a…","state":"run
     status_code=202,
     response_model=JobDocument,
     responses={
-        202: {"description": "It is in the list, durably, and will run.", **_LOCATION},
-        404: problem("There is no such dataset or pipeline."),
-        409: problem("The output's name is another expansion's or in use, or the dataset is being scanned."),
+        202: {"description": "The job is stored and will run.", **_LOCATION},
+        404: problem("The dataset or the pipeline does not exist."),
+        409: problem("The output belongs to another expansion or is in use, or the dataset is being scanned."),
         413: problem("The home is full (AUGMENT_MAX_HOME_BYTES)."),
-        422: problem("A value is out of range, the pipeline cannot hold for the dataset, or a key was used before."),
+        422: problem(
+            "A value is out of range, the pipeline does not fit the dataset, or the key was used for another request."
+        ),
         429: problem("Too many jobs wait (AUGMENT_QUEUE_LIMIT)."),
     },
 )
@@ -164,22 +166,22 @@ async def start_job(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="Any text of at most 255 characters; the same request with the same key is the same job, "
-            "however often it is sent.",
+            description="Any text of at most 255 characters. The same request with the same key is the same job, even "
+            "if it is sent repeatedly.",
             max_length=255,
         ),
     ] = None,
 ) -> dict[str, Any]:
-    """Expand a dataset into a folder, as `augment expand` does: either goes on with what the other began.
+    """Start a job that expands a dataset into a folder. `augment expand` and jobs can resume each other's folders.
 
-    Everything that can be checked is checked before the answer; what was accepted outlives the service's end.
+    The request is checked completely before the answer. An accepted job survives a restart of the service.
     """
     state.admission.check_open()
     if idempotency_key is not None and not (idempotency_key := idempotency_key.strip().strip('"')):
         raise MalformedError("the Idempotency-Key is empty; send a new UUID with each new request, or leave it out")
     text = json.dumps(wanted.model_dump(), sort_keys=True, separators=(",", ":"))
     fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    job = state.jobs.repeated(idempotency_key, fingerprint)  # though what it names may have changed or gone since
+    job = state.jobs.repeated(idempotency_key, fingerprint)  # first: its dataset may have changed or gone since
     if job is None:
         resolved = await to_thread.run_sync(_resolve, state, wanted)
         with problems_below("pipeline"):
@@ -190,7 +192,7 @@ async def start_job(
 
 @router.get("", summary="All jobs", response_model=JobPage)
 async def list_jobs(state: Joined, query: schemas.PageQuery) -> dict[str, Any]:
-    """List the jobs in the order of their arrival, a page at a time."""
+    """List the jobs in the order of their arrival, page by page."""
     ids, following = query.of(state.jobs.ids())
     return {"jobs": [_document(state.jobs, state.jobs.get(one)) for one in ids], "next": following}
 
@@ -207,11 +209,11 @@ async def read_job(state: Joined, job_id: JobId) -> dict[str, Any]:
     response_class=Response,
     responses={
         200: {
-            "description": "Server-sent events: `progress` as often as something changes, then one named as the final "
-            "state, and the stream ends. The data of each is the job's document.",
+            "description": "Server-sent events: `progress` at each change, then one named after the final state, which "
+            "ends the stream. The data of each is the job's document.",
             "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
         },
-        204: {"description": "The client has seen the final event: `EventSource` asks no more."},
+        204: {"description": "The client has the final event; `EventSource` stops reconnecting."},
         **_UNKNOWN,
     },
 )
@@ -220,10 +222,10 @@ async def follow_job(
     state: Joined,
     job_id: JobId,
     last_event_id: Annotated[
-        str | None, Header(description="The last event that the client has; sent by `EventSource` itself.")
+        str | None, Header(description="Id of the last event that the client has; `EventSource` sends it itself.")
     ] = None,
 ) -> Response:
-    """Follow a job by server-sent events until it has ended: `curl -N URL/v1/jobs/ID/events`."""
+    """Stream the progress of a job as server-sent events until it ends: `curl -N URL/v1/jobs/ID/events`."""
     job = state.jobs.get(job_id)
     if job.state.is_final and last_event_id == _event_id(job):
         return Response(status_code=204)
@@ -234,27 +236,27 @@ async def follow_job(
 
 @router.post(
     "/{job_id}/cancel",
-    summary="Stop a job",
+    summary="Cancel a job",
     response_model=JobDocument,
-    responses={**_UNKNOWN, 409: problem("It has ended already.")},
+    responses={**_UNKNOWN, 409: problem("The job has ended already.")},
 )
 async def cancel_job(state: Joined, job_id: JobId) -> dict[str, Any]:
-    """Stop a job that waits or runs; answered when its workers have left the folder.
+    """Cancel a job that waits or runs, and answer when its workers have left the folder.
 
-    What is finished stays, and `resume` (or `augment expand`) goes on from there.
+    Finished outputs are kept, and `resume` (or `augment expand`) continues from there.
     """
     return _document(state.jobs, await state.jobs.cancel(job_id))
 
 
 @router.post(
     "/{job_id}/resume",
-    summary="Go on with a job",
+    summary="Resume a job",
     status_code=202,
     response_model=JobDocument,
     responses={
-        202: {"description": "It waits or runs again.", **_LOCATION},
+        202: {"description": "The job waits or runs again.", **_LOCATION},
         **_UNKNOWN,
-        409: problem("It has succeeded, or its dataset or the engine has changed and `update` is not true."),
+        409: problem("The job has succeeded, or its dataset or the engine has changed and `update` is not true."),
     },
 )
 async def resume_job(
@@ -262,10 +264,10 @@ async def resume_job(
     job_id: JobId,
     response: Response,
     update: Annotated[  # noqa: FBT002 - a query parameter has a name
-        bool, Query(description="Go on although dataset or engine have changed; unchanged files are kept.")
+        bool, Query(description="Resume even if dataset or engine have changed; unchanged files are kept.")
     ] = False,
 ) -> dict[str, Any]:
-    """Go on with a job that was cancelled or has failed; finished outputs are kept."""
+    """Resume a job that was cancelled or has failed; finished outputs are kept."""
     state.admission.check_open()
     job = await state.jobs.resume(job_id, update=update)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
@@ -274,19 +276,19 @@ async def resume_job(
 
 @router.delete(
     "/{job_id}",
-    summary="Forget a job",
+    summary="Delete a job",
     status_code=204,
     response_class=Response,
-    responses={**_UNKNOWN, 409: problem("It has not ended, or another job has the same output.")},
+    responses={**_UNKNOWN, 409: problem("The job has not ended, or another job has the same output.")},
 )
 async def delete_job(
     state: Joined,
     job_id: JobId,
     output: Annotated[  # noqa: FBT002 - a query parameter has a name
-        bool, Query(description="Remove the output folder with all files too; otherwise it stays.")
+        bool, Query(description="Delete the output folder with all files too.")
     ] = False,
 ) -> None:
-    """Take a job that has ended off the list. Its files stay unless `output=true` is sent."""
+    """Remove a job that has ended from the list. Its files are kept unless `output=true` is sent."""
     await state.jobs.delete(job_id, output=output)
 
 
@@ -296,16 +298,16 @@ async def delete_job(
     response_class=Response,
     responses={
         200: {
-            "description": "The folder as a tar: its files as they lie there, sorted; the same bytes each time.",
+            "description": "The folder as a tar, sorted by path; the same bytes each time.",
             "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
         },
         **_UNKNOWN,
-        409: problem("It has not succeeded, or another run works in the folder."),
-        429: problem("The queue is full; `Retry-After` says when to ask again."),
+        409: problem("The job has not succeeded, or another run writes the folder."),
+        429: problem("The queue is full; `Retry-After` says when to retry."),
     },
 )
 async def read_output(request: Request, state: Joined, job_id: JobId) -> Response:
-    """Fetch everything that the job wrote: `curl URL/v1/jobs/ID/output | tar x -C FOLDER`."""
+    """Fetch a job's output folder as a tar: `curl URL/v1/jobs/ID/output | tar x -C FOLDER`."""
     job = state.jobs.get(job_id)
     if job.state is not JobState.SUCCEEDED:
         raise ConflictError(f"job {job_id} is {job.state}; its output can be fetched when it has succeeded")
@@ -314,7 +316,7 @@ async def read_output(request: Request, state: Joined, job_id: JobId) -> Respons
         with state.admission.place() as turn:
             async with aclosing(state.jobs.stream_output(job)) as pieces:
                 async for piece in pieces:
-                    turn.leave()  # from here on the client is waited for
+                    turn.leave()  # from now on only the client is waited for
                     yield piece
 
     headers = {
@@ -344,7 +346,7 @@ async def _events(state: State, job_id: str, last_event_id: str | None) -> Async
 
 
 def _event_id(job: Job) -> str:
-    """Return an id made of the event's content, so that it means the same after a restart."""
+    """Return an id derived from the event's content, so that it is the same after a restart."""
     return f"{job.state}:{job.done}:{job.failed}"
 
 
@@ -365,7 +367,7 @@ def _resolve(state: State, wanted: JobRequest) -> JobWanted:
 
 
 def _document(jobs: Jobs, job: Job) -> dict[str, Any]:
-    wanted = job.wanted  # fields of the same name are its
+    wanted = job.wanted  # fields of the same name come from here
     return {name: getattr(wanted, name) for name in JobDocument.model_fields if hasattr(wanted, name)} | {
         "id": job.id,
         "state": job.state,

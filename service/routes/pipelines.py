@@ -1,4 +1,4 @@
-"""Pipelines: the presets, those that were saved, the check of one that is not; and the catalogue of transforms."""
+"""Routes of presets and saved pipelines, of the check of a pipeline, and of the catalogue of transforms."""
 
 import functools
 import hashlib
@@ -52,15 +52,15 @@ _BODY = {
     }
 }
 
-Name = Annotated[str, Path(description="The name of a preset or a saved pipeline.", examples=["inception"])]
+Name = Annotated[str, Path(description="Name of a preset or a saved pipeline.", examples=["inception"])]
 
 
 class PipelineSummary(BaseModel):
     """A pipeline in a list."""
 
     name: str = Field(examples=["inception"])
-    preset: bool = Field(description="Whether it came with the engine; presets are read-only.")
-    digest: str | None = Field(description="Names what it does; null where this engine refuses it (`error` says why).")
+    preset: bool = Field(description="True for a preset of the engine, which is read-only.")
+    digest: str | None = Field(description="The pipeline's digest; null if this engine refuses it (see `error`).")
     description: str = ""
     error: str | None = None
 
@@ -69,22 +69,22 @@ PipelinePage = schemas.page("PipelinePage", "pipelines", PipelineSummary, "In al
 
 
 class Checked(BaseModel):
-    """What a document means, every default filled in."""
+    """A checked pipeline with every default filled in."""
 
-    digest: str = Field(description="Names what the pipeline does; names and comments do not count.")
+    digest: str = Field(description="Digest of the pipeline without its name and comments.")
     pipeline: dict[str, Any] = Field(description="The canonical document.")
     description: str = ""
-    notices: list[str] = Field(description="What was dropped or moved while it was read.")
+    notices: list[str] = Field(description="Parts that were dropped or moved when it was read.")
 
 
 class PipelineDocument(Checked):
-    """A pipeline under its name."""
+    """A named pipeline."""
 
     name: str
     preset: bool
 
 
-_UNKNOWN: schemas.Responses = {404: problem("There is no such pipeline.")}
+_UNKNOWN: schemas.Responses = {404: problem("The pipeline does not exist.")}
 _REFUSED: schemas.Responses = {
     400: problem("The body is not UTF-8 text."),
     413: problem("The body has more than 64 kB."),
@@ -96,7 +96,7 @@ _READ_ONLY: schemas.Responses = {403: problem("A preset is read-only.")}
 
 @router.get("", summary="All pipelines", response_model=PipelinePage)
 async def list_pipelines(state: Joined, query: schemas.PageQuery) -> Any:
-    """The presets and the saved pipelines, a page at a time."""
+    """List the presets and the saved pipelines, page by page."""
 
     def read() -> dict[str, Any]:
         names, following = query.of(state.pipelines.names())
@@ -113,7 +113,7 @@ async def list_pipelines(state: Joined, query: schemas.PageQuery) -> Any:
 
 @router.post("/check", summary="Check a pipeline", response_model=Checked, responses=_REFUSED, openapi_extra=_BODY)
 async def check_pipeline(request: Request) -> dict[str, Any]:
-    """Resolve a pipeline without saving it: its digest and its canonical form, or every problem with its place."""
+    """Check a pipeline without saving it. Returns its digest and canonical form, or every problem with its place."""
     text = await _text(request)
     return _checked(await to_thread.run_sync(Pipeline.parse, text))
 
@@ -133,10 +133,10 @@ async def read_pipeline(
     state: Joined,
     name: Name,
     format: Annotated[  # noqa: A002 - the word of the contract
-        str | None, Query(description="`json` or `yaml`; beats `Accept`.", pattern="^(json|yaml)$")
+        str | None, Query(description="`json` or `yaml`; overrides `Accept`.", pattern="^(json|yaml)$")
     ] = None,
 ) -> Response:
-    """The canonical form as JSON; as YAML (`?format=yaml` or `Accept: application/yaml`) as it was saved."""
+    """Return the canonical form as JSON, or the saved text as YAML (`?format=yaml` or `Accept: application/yaml`)."""
     named = await to_thread.run_sync(state.pipelines.named, name)
     as_yaml = format == "yaml" if format else _wants_yaml(request)
     if as_yaml:
@@ -155,7 +155,7 @@ async def read_pipeline(
     openapi_extra=_BODY,
 )
 async def save_pipeline(request: Request, response: Response, state: Joined, name: Name) -> dict[str, Any]:
-    """Keep a pipeline under a name; it is on disk before the answer. Saved YAML keeps its comments."""
+    """Save a pipeline under a name. It is on disk before the answer. YAML keeps its comments."""
     text = await _text(request)
     as_json = requests.media_type(request) == "application/json"
     named, is_new = await to_thread.run_sync(lambda: state.pipelines.save(name, text, as_json=as_json))
@@ -173,7 +173,7 @@ async def save_pipeline(request: Request, response: Response, state: Joined, nam
     responses={**_UNKNOWN, **_READ_ONLY},
 )
 async def delete_pipeline(state: Joined, name: Name) -> None:
-    """Forget a saved pipeline; streams and jobs that were declared with it go on."""
+    """Delete a saved pipeline. Streams and jobs that were declared with it continue."""
     await to_thread.run_sync(state.pipelines.delete, name)
 
 
@@ -191,9 +191,9 @@ def _wants_yaml(request: Request) -> bool:
 
 def _summary(named: NamedPipeline) -> dict[str, Any]:
     summary = {"name": named.name, "preset": named.is_preset}
-    if isinstance(named.found, PipelineError):
-        return {**summary, "digest": None, "error": str(named.found)}
-    return {**summary, "digest": named.found.digest, "description": named.found.spec.description}
+    if isinstance(named.parsed, PipelineError):
+        return {**summary, "digest": None, "error": str(named.parsed)}
+    return {**summary, "digest": named.parsed.digest, "description": named.parsed.spec.description}
 
 
 def _checked(pipeline: Pipeline) -> dict[str, Any]:
@@ -218,19 +218,20 @@ class Transform(BaseModel):
     name: str = Field(examples=["HorizontalFlip"])
     family: str = Field(examples=["flip"])
     targets: list[str] = Field(
-        description="What follows the image: of image, mask, boxes, keypoints.", examples=[["boxes", "image", "mask"]]
+        description="Targets that it transforms, of image, mask, boxes, keypoints.",
+        examples=[["boxes", "image", "mask"]],
     )
-    requires: list[str] = Field(description="Targets without which it cannot work.", examples=[[]])
-    container: bool = Field(description="Whether it holds transforms of its own.")
+    requires: list[str] = Field(description="Targets that it requires.", examples=[[]])
+    container: bool = Field(description="True if it contains other transforms.")
     donors: bool = Field(
-        description="Whether it takes other records of the same split; it never stands in a container."
+        description="True if it uses other records of the same split; it cannot be inside a container."
     )
-    references: bool = Field(description="Whether it takes images of a dataset that its parameter of that name names.")
-    help: str = Field(description="What it does.", examples=["mirrors left and right"])
+    references: bool = Field(description="True if it uses images of the dataset that its parameter `references` names.")
+    help: str = Field(description="Description of the transform.", examples=["mirrors left and right"])
     schema_: dict[str, Any] = Field(
         alias="schema",
-        description="JSON Schema (2020-12) of its parameters, defaults and ranges included; `x-rules` are sentences "
-        "about several of them together.",
+        description="JSON Schema (2020-12) of its parameters, with defaults and ranges; `x-rules` are sentences about "
+        "several parameters together.",
     )
 
 
@@ -247,7 +248,7 @@ class Transforms(BaseModel):
     responses=requests.NOT_MODIFIED,
 )
 async def list_transforms(request: Request, state: Joined) -> Response:
-    """Each transform with the JSON Schema of its parameters; it changes with the engine only."""
+    """List each transform with the JSON Schema of its parameters. The list changes with the engine only."""
     body = await to_thread.run_sync(_all)
     return _answer(request, state, body)
 
@@ -258,7 +259,7 @@ async def list_transforms(request: Request, state: Joined) -> Response:
     response_model=Transform,
     responses={
         **requests.NOT_MODIFIED,
-        404: problem("There is no such transform."),
+        404: problem("The transform does not exist."),
     },
 )
 async def read_transform(
@@ -266,7 +267,7 @@ async def read_transform(
     state: Joined,
     name: Annotated[str, Path(description="The transform's name.", examples=["HorizontalFlip"])],
 ) -> Response:
-    """What a transform does, what it moves, and what it takes."""
+    """Return a transform with its description, targets and parameters."""
     info = (await to_thread.run_sync(catalogue)).get(name)
     if info is None:
         hint = did_you_mean(name, catalogue()) or "; GET /v1/transforms lists them"

@@ -1,12 +1,12 @@
-"""Rendered batches: one file each, found by address, shared by all who ask, rendered ahead of readers.
+"""Cache of rendered batches: one file each by address, shared by all requests, rendered ahead of readers.
 
 Requests for one address share one rendering, which is cancelled only when the last of them leaves. Finished batches are
-kept within AUGMENT_BATCH_CACHE_BYTES, least recently used out first; one that is being read is never removed and always
-counted. Failures are not kept: the next request tries again.
+kept within AUGMENT_BATCH_CACHE_BYTES and the least recently used is removed first. A batch that is being read is never
+removed and always counted. Failures are not kept: the next request tries again.
 
-A reader is handed one batch after another while the next ones are rendered. That is bounded twice: all readers together
-have two batches a worker on the way, so that workers never wait and other requests never queue behind many; and each
-has its share of the cache, so that one who stops reading keeps his share and no more.
+A reader gets one batch after another while the next ones are rendered, within two bounds. All readers together have two
+unfinished batches for each worker, so that workers never wait and other requests do not queue behind many. Each reader
+has an equal share of the cache, so that one that stops reading holds no more than its share.
 """
 
 import asyncio
@@ -26,7 +26,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """What is asked for: its address, how to lay it down in a file (None: no room there), and about how many bytes."""
+    """Request of a batch: its address, the function that writes it, and its estimated size.
+
+    ``produce`` writes the file and returns None if its folder has no room.
+    """
 
     address: Hashable
     produce: Callable[[Path], Awaitable[Laid | None]]
@@ -44,7 +47,7 @@ class _Entry:
 
 
 class Batches:
-    """The rendered batches of one service. Of the event loop's thread only."""
+    """The rendered batches of one service. For the event loop's thread only."""
 
     def __init__(self, files: BatchFiles, max_bytes: int, metrics: Metrics) -> None:
         self._files = files
@@ -57,9 +60,9 @@ class Batches:
 
     @asynccontextmanager
     async def lease(self, wanted: BatchRequest, *, counted: bool = True) -> AsyncIterator[BatchFile]:
-        """The file of an address, rendered now unless it is kept or under way; it stays while the block runs.
+        """Yield the file of a batch, which is rendered unless it is kept or under way. It is held while the block runs.
 
-        Raises what the rendering raised, StorageError where there is no room for it.
+        Raises the error of the rendering, or StorageError if there is no room.
         """
         entry = self._entries.pop(wanted.address, None)
         outcome = "miss" if entry is None else "shared" if entry.file is None else "hit"
@@ -67,7 +70,7 @@ class Batches:
             self._metrics.batch_cache.labels(outcome).inc()
         if entry is None:
             entry = self._begin(wanted)
-        self._entries[wanted.address] = entry  # last: it was used last
+        self._entries[wanted.address] = entry  # at the end: most recently used
         entry.num_holders += 1
         try:
             yield await asyncio.shield(entry.work)
@@ -81,7 +84,7 @@ class Batches:
         return address in self._entries
 
     def close(self) -> None:
-        """Cancel what is under way and remove all files."""
+        """Cancel all renderings and remove all files."""
         for work in list(self._works):
             work.cancel()
         self._entries.clear()
@@ -103,16 +106,16 @@ class Batches:
                 if laid is None:
                     path.unlink(missing_ok=True)
                     on_disk = self._files.is_in_memory(path)
-                    # Where neither has room, what is idle makes some, and both are tried again.
+                    # If neither has room, idle batches are removed, and both are tried again.
                     if not on_disk and not self._reclaim(2 * wanted.expected_bytes):
                         raise StorageError(
-                            "there is no room for a rendered batch in memory or on the home's disk; free space, or set "
-                            "AUGMENT_BATCH_CACHE_BYTES lower"
+                            "no room for a rendered batch in memory or on the home's disk; free space, or lower "
+                            "AUGMENT_BATCH_CACHE_BYTES"
                         )
         except BaseException:
             self._forget(wanted.address, entry)
             raise
-        if entry.is_forgotten:  # finished just when the last one left
+        if entry.is_forgotten:  # finished just as the last holder left
             path.unlink(missing_ok=True)
         else:
             self._count(laid.num_bytes - entry.num_bytes)
@@ -121,7 +124,7 @@ class Batches:
         return entry.file
 
     def _let_go(self, address: Hashable, entry: _Entry) -> None:
-        """Nobody holds it any more: stop what is under way, keep what is finished if it may be kept."""
+        """Release a batch without holders: cancel its rendering, or keep it if it is finished and may be kept."""
         if entry.file is None:
             self._forget(address, entry)
             entry.work.cancel()
@@ -135,7 +138,7 @@ class Batches:
             self._forget(*idle)
 
     def _reclaim(self, num_bytes: int) -> int:
-        """Forget what nobody reads until so many bytes are free; returns how many."""
+        """Remove idle batches until ``num_bytes`` are freed, and return the bytes freed."""
         freed = 0
         while freed < num_bytes and (idle := self._idle()) is not None:
             freed += idle[1].num_bytes
@@ -161,7 +164,7 @@ class Batches:
 
 
 def _begun(work: Coroutine[Any, Any, T], works: "set[asyncio.Task[T]]") -> "asyncio.Task[T]":
-    """A task that is among ``works`` until it ends; its error is seen, even where nobody is there to raise it."""
+    """Start a task that is in ``works`` until it ends. Its error is marked as retrieved."""
 
     def ended(task: "asyncio.Task[T]") -> None:
         works.discard(task)
@@ -175,11 +178,11 @@ def _begun(work: Coroutine[Any, Any, T], works: "set[asyncio.Task[T]]") -> "asyn
 
 
 _AHEAD = 2
-"""Batches on the way for each worker: one that is rendered and one that waits."""
+"""Unfinished batches for each worker: one that is rendered and one that waits."""
 
 
 class Readers:
-    """Counts readers and renders ahead of them. Of the event loop's thread only."""
+    """Readers of streams, for which batches are rendered ahead. For the event loop's thread only."""
 
     def __init__(self, batches: Batches, num_workers: int) -> None:
         self._batches = batches
@@ -190,9 +193,9 @@ class Readers:
         self.num_readers = 0
 
     async def read(self, wanted_at: Callable[[int], BatchRequest], indices: range) -> AsyncGenerator[BatchFile, None]:
-        """The files of these indices in order, each held until the next is asked for.
+        """Yield the files of the indices in order, each held until the next is requested.
 
-        Raises what rendering one raised, when its turn comes. Closing it stops what is rendered for it alone.
+        An error of a rendering is raised in its turn. Closing the generator cancels renderings that only it needs.
         """
         self.num_readers += 1
         ahead: dict[int, asyncio.Task[None]] = {}
@@ -213,7 +216,7 @@ class Readers:
                 task.cancel()
 
     def announce(self, announced: Iterable[BatchRequest]) -> None:
-        """Begin to render batches that somebody will ask for soon, as many as workers and cache can hold."""
+        """Start to render batches that will be requested soon, as many as workers and cache allow."""
         for each in announced:
             if len(self._announced) >= self._num_ahead(each.expected_bytes):
                 return
@@ -231,8 +234,6 @@ class Readers:
         share = self._batches.max_bytes // (max(1, self.num_readers) * max(1, num_bytes))
         return max(0, min(self._max_ahead, share - 1))
 
-    async def _render(
-        self, wanted: BatchRequest
-    ) -> None:  # what fails meets the reader when he asks for this batch himself
+    async def _render(self, wanted: BatchRequest) -> None:  # an error is raised when the reader requests the batch
         async with self._places, self._batches.lease(wanted):
             pass

@@ -1,4 +1,4 @@
-"""Worker tasks of an address: the whole batch once, parts of it from its file, samples."""
+"""Worker tasks of batches and samples. A batch is rendered whole once; its parts are made from that file."""
 
 import asyncio
 import time
@@ -17,14 +17,14 @@ from service.streams.batch_cache import Batches, BatchRequest
 from service.streams.streams import OpenStream
 
 _ROW_BYTES = 512
-"""About what a row has beside its pixels: key, place, provenance."""
+"""Estimated size of a row without its pixels: key, position, provenance."""
 
 _UNKNOWN_PIXELS = 512 * 512
-"""Taken for an image whose size only chance or the record knows."""
+"""Assumed size of an image whose size depends on the record or the draw."""
 
 
 class Rendering:
-    """Turns addresses into work for the workers. Of the event loop's thread only."""
+    """Factory of batch requests for the workers. For the event loop's thread only."""
 
     def __init__(self, batches: Batches, datasets: Datasets, workers: Workers, metrics: Metrics) -> None:
         self._batches = batches
@@ -33,12 +33,12 @@ class Rendering:
         self._metrics = metrics
 
     def part(self, stream: OpenStream, place: BatchSlice, part_format: PartFormat) -> BatchRequest:
-        """One rank's slice of one batch in a format; the whole batch in Arrow is the rendering itself."""
+        """Return the request of a rank's slice of a batch in a format. The whole batch in Arrow is the rendering."""
         whole = self._whole(stream, place)
         if part_format.name is BatchFormat.ARROW and place.world_size == 1:
             return whole
         if part_format.name is not BatchFormat.TAR:
-            part_format = PartFormat(part_format.name)  # its other options mean nothing here
+            part_format = PartFormat(part_format.name)  # the other options are for tar only
         spec, layout = stream.stream.spec, _layout(stream, place.epoch)
 
         async def produce(into: Path) -> Laid | None:
@@ -50,7 +50,7 @@ class Rendering:
         return BatchRequest(address, produce, whole.expected_bytes // place.world_size)
 
     def sample(self, stream: OpenStream, epoch: int, key: str, *, view: int = 0, repeat: int = 0) -> BatchRequest:
-        """One record as the batches of an epoch hold it before rows are mixed, as PNG with its provenance."""
+        """Return the request of one sample before rows are mixed, as PNG with its provenance."""
         draw = stream.stream.draw(epoch, repeat)
 
         async def produce(into: Path) -> Laid | None:
@@ -88,7 +88,7 @@ class Rendering:
 
 
 def _layout(stream: OpenStream, epoch: int) -> BatchLayout:
-    """The layout without what only the head of a stream tells, which may be the names of thousands of classes."""
+    """Return the layout with minimal metadata; only the head of a stream has the names of thousands of classes."""
     layout = stream.stream.layout(epoch)
     return replace(layout, metadata={"epoch": epoch, "batch_size": stream.stream.spec.batch_size})
 

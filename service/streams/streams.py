@@ -1,7 +1,7 @@
-"""Declared streams: what they are made of, kept in the home so that they outlast a kill, and found by their id.
+"""Declared streams, stored durably in the home and found by id.
 
-An id is the digest of everything that the stream's batches depend on, so that every replica gives one declaration one
-id, and a stream whose dataset or engine has changed is noticed instead of continued with other pixels.
+An id is the digest of everything that the stream's batches depend on, so that every replica gives a declaration the
+same id. A stream whose dataset or engine has changed is detected and not continued with other pixels.
 """
 
 import json
@@ -41,21 +41,21 @@ from service.settings import Settings
 _log = logging.getLogger(__name__)
 
 _PARTS_OF_MEMORY = 4
-"""Rows, the batch they become, its floats and the message of it lie in memory together."""
+"""Copies of a batch in memory at once: rows, batch, floats and message."""
 
-_PIPELINE = "The name of a preset or a saved pipeline, YAML text, or a JSON document."
+_PIPELINE = "Name of a preset or a saved pipeline, YAML text, or a JSON document."
 _SectionOfEachView = Annotated[list[dict[str, Any] | None], Field(max_length=VIEWS_MAX)]
 
 
 class ViewRequest(schemas.StrictSchema):
-    """So many images of each record through one pipeline."""
+    """Request of one or more views of each record with one pipeline."""
 
     pipeline: str | dict[str, Any] = Field(description=_PIPELINE, examples=["simclr"])
-    count: int = Field(1, ge=1, le=VIEWS_MAX, description="How many views, each another draw.")
+    count: int = Field(1, ge=1, le=VIEWS_MAX, description="Number of views, each with another draw.")
 
 
 class StreamRequest(schemas.StrictSchema):
-    """What a stream is made of."""
+    """Declaration of a stream."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -67,61 +67,66 @@ class StreamRequest(schemas.StrictSchema):
         }
     )
 
-    dataset: str = Field(description="The name of a registered dataset.", examples=["photos"])
+    dataset: str = Field(description="Name of a registered dataset.", examples=["photos"])
     pipeline: str | dict[str, Any] | None = Field(None, description=_PIPELINE, examples=["inception"])
     views: list[ViewRequest] | None = Field(
-        None, min_length=1, max_length=VIEWS_MAX, description="In place of `pipeline`: several images of each record."
+        None, min_length=1, max_length=VIEWS_MAX, description="Several images of each record, instead of `pipeline`."
     )
-    split: str | None = Field(None, description="Omitted: `train` where the dataset has one, else all records.")
+    split: str | None = Field(
+        None, description="The split; by default `train` if the dataset has one, else all records."
+    )
     batch_size: int = Field(64, ge=1, le=BATCH_SIZE_MAX, description="Rows of a global batch, over all ranks.")
-    seed: int = Field(0, ge=0, description="Below 2**64. Other seeds, other draws and another order.")
+    seed: int = Field(0, ge=0, description="Seed below 2**64 of draws and order.")
     shuffle: bool | None = Field(
         None,
-        description="True: each epoch has an order of its own. False: records come by key. Omitted: true for the "
+        description="True: each epoch has another order. False: records are ordered by key. By default true for the "
         "training split and for a dataset without splits, else false.",
     )
     drop_last: bool | None = Field(
         None,
-        description="True: an epoch leaves out a last batch that is not full. Omitted: as for `shuffle`.",
+        description="True: an epoch leaves out a last batch that is not full. Default as for `shuffle`.",
     )
     repeats: int = Field(
-        1, ge=1, le=REPEATS_MAX, description="Rows of each record in a batch, each another draw; divides `batch_size`."
+        1,
+        ge=1,
+        le=REPEATS_MAX,
+        description="Rows of each record in a batch, each with another draw; divides `batch_size`.",
     )
     mix: Annotated[Any, WithJsonSchema({"anyOf": [*json_schema()["anyOf"], {"type": "null"}]})] = Field(
         None,
-        description="How rows of a batch are mixed with each other, written as a step of a pipeline. Batches then have "
-        "`label_weights`. Omitted: not at all.",
+        description="Transform that mixes the rows of a batch, written as a step of a pipeline; none by default. "
+        "Batches then have `label_weights`.",
         examples=["MixUp", {"CutMix": {"alpha": 1.0, "per": "row"}}, {"OneOf": {"transforms": ["MixUp", "CutMix"]}}],
     )
     normalize: dict[str, Any] | _SectionOfEachView | None = Field(
         None,
-        description="How pixels become floats, in place of the pipelines' own section; of a stream with views also a "
-        "list with a section for each of them.",
+        description="Normalisation of pixels to floats, instead of the pipeline's own section; in a stream with views "
+        "also a list with one section for each.",
         examples=[{"method": "standard", "statistics": "dataset"}],
     )
     dtype: Literal["uint8", "float32", "float16"] = Field(
-        "uint8", description="What batches hold: pixels, normalised by the client, or floats."
+        "uint8", description="Type of images in batches: pixels, which the client normalises, or floats."
     )
-    layout: Literal["NHWC", "NCHW"] = Field("NHWC", description="Channels of an image last, or first.")
+    layout: Literal["NHWC", "NCHW"] = Field("NHWC", description="Layout of images: channels last or first.")
 
 
 _OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix", "dtype", "layout")
-"""What ``augment.Stream`` takes as it is."""
+"""Options passed unchanged to ``augment.Stream``."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """A stream that can be read: its description, and what a worker needs to render each view of it."""
+    """A readable stream: its description, and the sources from which workers render its views."""
 
     id: str
     stream: Stream
     sources: tuple[RenderSource, ...]
     entries: tuple[DatasetEntry, ...]
-    """What of the home it reads, its dataset and its references, as long as ``Datasets.reading`` holds it."""
+    """Its dataset and references in the home, readable while ``Datasets.reading`` holds them."""
 
 
 class Streams:
-    """Ids to streams. Safe between threads; every method may read the disk."""
+    """Declared streams by id. Thread-safe; every method may read the disk."""
 
     def __init__(self, home: Home, datasets: Datasets, pipelines: Pipelines, settings: Settings) -> None:
         self._folder = home.path / "streams"
@@ -138,19 +143,19 @@ class Streams:
 
     @staticmethod
     def check_options(wanted: StreamRequest) -> None:
-        """Raise PipelineError or CallError where ``normalize``, ``dtype`` or ``layout`` can be no stream's."""
+        """Raise PipelineError or CallError if ``normalize``, ``dtype`` or ``layout`` is invalid for any stream."""
         num_sections = len(wanted.normalize) if isinstance(wanted.normalize, list) else 1
         section.choose([None] * num_sections, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
 
     def needs_numbers(self, wanted: StreamRequest) -> bool:
-        """Whether it asks for mean and deviation of the dataset; raises what ``declare`` raises of pipelines."""
+        """True if the stream needs mean and deviation of the dataset. Raises the pipeline errors of ``declare``."""
         return section.any_needs_dataset(_sections(wanted, self._views(wanted)))
 
     def declare(self, wanted: StreamRequest, numbers: MeanStd | None = None) -> tuple[dict[str, Any], bool]:
-        """The stream's document, durably kept before this returns; the bool says whether it is new.
+        """Store a stream durably. Return its document, and True if it is new.
 
-        ``numbers`` are those of the split, where ``needs_numbers`` says so. Raises NotFoundError, PipelineError,
-        DatasetError or CallError where there can be no such stream.
+        ``numbers`` are the mean and deviation of the split if ``needs_numbers`` is True. Raises NotFoundError,
+        PipelineError, DatasetError or CallError if the declaration is invalid.
         """
         views = self._views(wanted)
         has_views = wanted.views is not None
@@ -179,33 +184,32 @@ class Streams:
             return self._documents[stream.id], known is None
 
     def _check_bytes(self, stream: Stream) -> None:
-        """Raise CallError where a batch is more than a worker can put together."""
+        """Raise CallError if a batch is too large for a worker."""
         num_bytes, limit = stream.batch_bytes or 0, self._worker_memory_bytes // _PARTS_OF_MEMORY
         if num_bytes > limit:
             raise CallError(
-                f"the images of a batch are {num_bytes} bytes, and at most {limit} are put together: a quarter of "
-                "what a worker may use (AUGMENT_WORKER_MEMORY_BYTES); take a smaller batch_size, fewer views, smaller "
-                "images or dtype uint8"
+                f"the images of a batch have {num_bytes} bytes; the limit is {limit}, a quarter of a worker's memory "
+                "(AUGMENT_WORKER_MEMORY_BYTES): use a smaller batch_size, fewer views, smaller images or dtype uint8"
             )
 
     def ids(self) -> list[str]:
-        """All ids in order."""
+        """Return all ids in order."""
         with self._lock:
             return sorted(self._documents)
 
     def document(self, stream_id: str) -> dict[str, Any]:
-        """What was declared; NotFoundError where nothing was."""
+        """Return a stream's document. Raises NotFoundError."""
         with self._lock:
             document = self._documents.get(stream_id)
         if document is None:
             raise NotFoundError(
-                f"there is no stream {quoted(stream_id, 100)} here; declare it with POST /v1/streams, which gives the "
-                "same id on every replica"
+                f"this service has no stream {quoted(stream_id, 100)}; declare it with POST /v1/streams, which gives "
+                "the same id on every replica"
             )
         return document
 
     def open(self, stream_id: str) -> OpenStream:
-        """The stream, ready to be read; ConflictError where its dataset or the engine is no longer what it was."""
+        """Return a stream, ready to be read. Raises ConflictError if its dataset or the engine has changed."""
         document = self.document(stream_id)
         referred = sorted(document["references"].items())
         read = [(document["dataset"], document["dataset_digest"]), *referred]
@@ -219,10 +223,10 @@ class Streams:
         return opened
 
     def delete(self, stream_id: str) -> None:
-        """Forget a stream; what is being read is read to its end. NotFoundError where there is none."""
+        """Delete a stream. Running reads continue to their end. Raises NotFoundError."""
         self.document(stream_id)
         with self._lock:
-            with storing(f"stream {stream_id} cannot be forgotten"):
+            with storing(f"stream {stream_id} cannot be deleted"):
                 self._path(stream_id).unlink(missing_ok=True)
             self._documents.pop(stream_id, None)
             self._opened.pop(stream_id, None)
@@ -233,7 +237,7 @@ class Streams:
         return take_views(pipeline, views)
 
     def _pipeline(self, wanted: str | Mapping[str, Any], *loc: str | int) -> Pipeline:
-        """The pipeline; what is wrong in it is placed below ``loc``."""
+        """Return the pipeline of a request. Places of problems in it are below ``loc``."""
         with problems_below(*loc):
             return self._pipelines.get(wanted)
 
@@ -241,22 +245,22 @@ class Streams:
         return {"pipeline": self._pipeline(view.pipeline, "views", place, "pipeline"), "count": view.count}
 
     def _references(self, pipelines: Iterable[PipelineSpec]) -> dict[str, Dataset]:
-        there = registry.entries(self._datasets, pipelines)
-        return {name: self._datasets.open_entry(entry) for name, entry in there.items()}
+        entries = registry.entries(self._datasets, pipelines)
+        return {name: self._datasets.open_entry(entry) for name, entry in entries.items()}
 
     def _entry(self, name: str, digest: str) -> DatasetEntry:
-        """A dataset that a stream was declared with; ConflictError where it is gone or another."""
-        if not self._holds(name, digest):  # equal datasets may have two names, and one of them may go
+        """Return the dataset that a stream was declared with. Raises ConflictError if it was deleted or replaced."""
+        if not self._holds(name, digest):  # an equal dataset may exist under another name
             name = next((other for other in self._datasets.names() if self._holds(other, digest)), name)
         try:
             entry = self._datasets.entry(name)
         except NotFoundError:
             raise ConflictError(
-                f"the dataset {name!r} of this stream is gone; register it again, with the same content for the same id"
+                f"the dataset {name!r} of this stream was deleted; register the same content again to use the stream"
             ) from None
         if entry.digest != digest:
             raise ConflictError(
-                f"the dataset {name!r} holds other content than when this stream was declared; declare it again "
+                f"the dataset {name!r} has changed since this stream was declared; declare it again "
                 "(POST /v1/streams), which gives another id"
             )
         return entry
@@ -287,18 +291,18 @@ class Streams:
                 "again (POST /v1/streams), which gives another id"
             )
         manifest, *others = [self._datasets.manifest(entry) for entry in entries]
-        found = dict(zip(names, others, strict=True))
-        sources = stream.sources(manifest, found, max_pixels=self._max_pixels, cache=self._cache)
+        references = dict(zip(names, others, strict=True))
+        sources = stream.sources(manifest, references, max_pixels=self._max_pixels, cache=self._cache)
         return OpenStream(stream_id, stream, sources, entries)
 
     def _read_home(self) -> list[tuple[str, dict[str, Any]]]:
-        found = []
+        documents = []
         for path in self._folder.glob("*.json"):
             try:
-                found.append((path.stem, json.loads(path.read_bytes())))
+                documents.append((path.stem, json.loads(path.read_bytes())))
             except (OSError, ValueError) as error:
                 _log.warning("the stream in %s cannot be read: %s", path.name, error)
-        return found
+        return documents
 
     def _path(self, stream_id: str) -> Path:
         return self._folder / f"{stream_id}.json"
@@ -333,10 +337,10 @@ def _document(stream: Stream, dataset: str) -> dict[str, Any]:
 
 
 def _views(stream: Stream) -> list[dict[str, Any]]:
-    found, first = [], 0
+    documents, first = [], 0
     for view in stream.views:
         shape = stream.image_shapes[first]
-        found.append(
+        documents.append(
             {
                 "pipeline": view.pipeline.spec.canonical(),
                 "pipeline_name": view.pipeline.name,
@@ -346,4 +350,4 @@ def _views(stream: Stream) -> list[dict[str, Any]]:
             }
         )
         first += view.count
-    return found
+    return documents

@@ -1,4 +1,4 @@
-"""Services as processes of their own, on loopback, that can be stopped and killed."""
+"""Services in separate processes on loopback, which can be stopped and killed."""
 
 import json
 import os
@@ -18,11 +18,11 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 120.0
-"""Bounds each wait, so that a hang is a failure. It is far above what a busy machine needs."""
+"""Limit of each wait, so that a hang is a failure. It is far above what a busy machine needs."""
 
 
 class Server:
-    """``augment serve`` with a home, a folder for rendered batches and settings of its own; it runs while in use."""
+    """``augment serve`` with a separate home, batch folder and settings. It runs inside the ``with`` block."""
 
     def __init__(self, home: Path, **settings: object) -> None:
         self.home = home
@@ -47,12 +47,12 @@ class Server:
         self._close()
 
     def restart(self) -> None:
-        """Start again what was stopped or killed; on another port."""
+        """Start again after a stop or a kill, on another port."""
         self._close()
         self.process = self._start()
 
     def kill(self) -> None:
-        """``kill -9``: nobody is told."""
+        """Kill the service with SIGKILL."""
         self.process.kill()
         self.process.wait(_PATIENCE_S)
 
@@ -74,19 +74,19 @@ class Server:
         wait_until(is_ready)
 
     def open(self, path: str, document: Any = None) -> Any:
-        """The answer, still to be read: to GET, or to POST of a JSON document. HTTPError where it is a refusal."""
+        """Return the open answer to GET, or to POST of a JSON document. Raises HTTPError."""
         data = None if document is None else json.dumps(document).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})  # noqa: S310 - ours
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})  # noqa: S310 - our own URL
         return urllib.request.urlopen(request, timeout=_PATIENCE_S)  # noqa: S310 - http on loopback
 
     def get(self, path: str) -> bytes:
-        """The whole answer."""
+        """Return the whole body."""
         with self.open(path) as answer:
             data: bytes = answer.read()
         return data
 
     def post(self, path: str, document: Any) -> tuple[int, Any]:
-        """The status and the document that came back, a problem's too."""
+        """Return the status and the document, also of a problem."""
         try:
             with self.open(path, document) as answer:
                 return answer.status, json.load(answer)
@@ -101,22 +101,22 @@ class Server:
         wait_until(lambda: json.loads(self.get(f"/v1/datasets/{name}")).get("state") == "ready")
 
     def declare(self, pipeline: Any, dataset: str = "photos", **fields: Any) -> str:
-        """Declare a stream; its id."""
+        """Declare a stream and return its id."""
         status, document = self.post("/v1/streams", {"dataset": dataset, "pipeline": pipeline, **fields})
         assert status in {200, 201}, document
         return str(document["id"])
 
     def metric(self, name: str) -> float:
-        """One line of /metrics, by its name with its labels; 0 where nothing was counted yet."""
+        """Return a metric by its name with labels; 0 if it is missing."""
         lines = dict(line.rsplit(" ", 1) for line in self.get("/metrics").decode().splitlines() if line[0] != "#")
         return float(lines.get(name, 0))
 
     def workers_cpu_s(self) -> float:
-        """CPU-seconds that the living processes below the service have used: its workers and their parent."""
+        """Return the CPU seconds of the service's living child processes: its workers and their parent."""
         return sum(sum(child.cpu_times()[:2]) for child in psutil.Process(self.process.pid).children(recursive=True))
 
     def num_files(self) -> int:
-        """Rendered batches and folders of them in memory."""
+        """Return rendered batches and their folders in memory."""
         return sum(1 for _ in self.memory.rglob("*"))
 
     def _start(self) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Our client against real servers that are killed while it reads."""
+"""The client with real servers that are killed while it reads."""
 
 import hashlib
 import itertools
@@ -177,7 +177,7 @@ def test_a_killed_and_restarted_server_costs_no_batch_and_repeats_none(tmp_path:
             got += list(batches)
             restarting.join()
             assert digest(got) == expected
-            # The second life of the server knows the stream; one that forgot it is told again.
+            # The restarted server knows the stream; a server that forgot it gets the declaration again.
             killed.wait_ready()
             client._transport.request("DELETE", f"/v1/streams/{stream.id}")
             assert digest(list(stream.epoch(0))) == expected

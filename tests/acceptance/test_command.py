@@ -1,4 +1,4 @@
-"""The installed command as its users run it: its own process, a terminal, a pipe, signals."""
+"""The installed command as users run it: in a process, on a terminal, in a pipe, with signals."""
 
 import json
 import os
@@ -21,7 +21,7 @@ AUGMENT = str(Path(sys.executable).parent / "augment")
 
 
 def run(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the command to its end; where it does not end, the failure shows where it stands."""
+    """Run the command to its end. If it hangs, the failure shows its stack."""
     words = [AUGMENT, *(str(argument) for argument in arguments)]
     environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
     process = subprocess.Popen(
@@ -49,7 +49,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def wait_for_output(process: "subprocess.Popen[bytes]", out: Path) -> None:
-    """Until the expansion writes images; fail where it ended before."""
+    """Wait until the expansion writes images; fail if it ends before."""
     deadline = time.monotonic() + 120
     while not any(out.glob("*/*__*.*")):
         assert process.poll() is None, "it ended before it was interrupted"
@@ -130,7 +130,7 @@ def test_progress_fits_the_terminal(columns: int, has_bar: bool, tmp_path: Path)
 
 
 def on_terminal(words: Sequence[str], cwd: Path, columns: int) -> Iterator[str]:
-    """Run a command on a pseudo-terminal of this width; what it writes."""
+    """Run a command on a pseudo-terminal of this width, and return its output."""
     leader, follower = pty.openpty()
     environment = os.environ | {"COLUMNS": str(columns), "LINES": "24", "TERM": "xterm-256color"}
     process = subprocess.Popen(words, cwd=cwd, env=environment, stdin=follower, stdout=follower, stderr=follower)

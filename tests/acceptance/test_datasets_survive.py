@@ -1,4 +1,4 @@
-"""Datasets of a real service that is killed: what was acknowledged is there, what was begun is finished or gone."""
+"""Datasets after a kill of a real service: acknowledged ones are kept, unfinished ones are finished or removed."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The command itself, killed at random moments: after the same command again the folder is that of a run never killed.
+"""The command, killed at random moments: after it is repeated, the folder equals that of a run never killed.
 
 Each test prints the seed that it draws its moments from; ``AUGMENT_TEST_SEED`` sets it.
 """
@@ -27,7 +27,7 @@ transforms:
 SIZE = 96, 128
 NUM_RECORDS = 80
 MARK = "AUGMENT_TEST_OUT"
-"""In the environment of all processes of a run, so that none of them is overlooked."""
+"""Variable in the environment of all processes of a run, by which they are found."""
 
 Kill = Callable[["subprocess.Popen[bytes]"], None]
 
@@ -42,7 +42,7 @@ def kill_parent(process: "subprocess.Popen[bytes]") -> None:
 
 @dataclass
 class Scene:
-    """A dataset and a folder to begin with; what a run that nobody kills makes of it, and which files that adds."""
+    """A dataset, an initial folder, and the result of a run that is not killed with the files that it adds."""
 
     data: Path
     pipeline: Path
@@ -76,7 +76,7 @@ class Scene:
             self.before = before
 
     def learn(self, out: Path) -> None:
-        """See what a run that nobody kills does."""
+        """Return the scene with the result of a run that is not killed."""
         assert self.begin(out).wait(120) == 0
         self.wanted = content(out)
         self.added = tuple(self.wanted)
@@ -135,7 +135,7 @@ def check(scene: Scene, kill: Kill, num_kills: int, tmp_path: Path) -> None:
 
 
 def wait_for_end_of_processes(out: Path) -> list[str]:
-    """The processes of runs in this folder that are still there after some seconds."""
+    """Return the processes of runs in this folder that are still alive after some seconds."""
     deadline = time.monotonic() + 60
     mark = f"{MARK}={out}".encode()
     while True:
@@ -144,7 +144,7 @@ def wait_for_end_of_processes(out: Path) -> list[str]:
             try:
                 if mark in (process / "environ").read_bytes().split(b"\0"):
                     there.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:  # it ended, or is somebody else's
+            except OSError:  # it ended, or belongs to another user
                 continue
         if not there or time.monotonic() > deadline:
             return there

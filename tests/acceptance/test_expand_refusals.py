@@ -1,4 +1,4 @@
-"""The command on a folder as it comes off somebody's disk: what cannot be used is named, the rest is complete."""
+"""The command on a real-life folder: unusable files are named, and the rest is complete."""
 
 import json
 import os

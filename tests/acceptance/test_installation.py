@@ -49,7 +49,7 @@ def test_the_base_install_is_the_client_with_numpy_and_pyarrow(folder: Path) -> 
 
 @pytest.mark.readme
 def test_a_service_installs_its_own_client(folder: Path) -> None:
-    """As a trainer does, by the line that the service logs, without a key; then the client reads an epoch."""
+    """Install as a trainer does, by the line that the service logs, without a key; then read an epoch."""
     home, data = folder / "home", folder / "photos"
     home.mkdir()
     lay_images(data, *(f"class/{index}.png" for index in range(4)))

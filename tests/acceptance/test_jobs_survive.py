@@ -1,4 +1,4 @@
-"""Jobs of a service that is killed or stopped: they are finished without being asked, as the command line would."""
+"""Jobs of a service that is killed or stopped: a restart finishes them, with the files of the command line."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def _files(root: Path) -> dict[str, bytes]:
 
 
 def _expanded(data: Path, scratch: Path, out: Path | None = None) -> dict[str, bytes]:
-    """What the command line leaves in a folder."""
+    """Return the files that the command line writes."""
     out = out or scratch / "out"
     (scratch / "pipeline.json").write_text(json.dumps(_PIPELINE))
     command: list[str | Path] = [
@@ -45,7 +45,7 @@ def _start(server: Server, name: str) -> Any:
 
 
 def _events(server: Server, job_id: str) -> list[Any]:
-    """What is told until the job has ended, or the server is gone."""
+    """Return the events until the job has ended or the server is gone."""
     with server.open(f"/v1/jobs/{job_id}/events") as answer:
         return [json.loads(line[6:]) for line in answer if line.startswith(b"data: ")]
 

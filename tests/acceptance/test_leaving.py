@@ -1,4 +1,4 @@
-"""A client that leaves while its images are rendered: the work stops, and nothing of it is left."""
+"""A client that leaves while its images are rendered: the work stops and leaves no files."""
 
 import io
 import socket

@@ -98,7 +98,7 @@ def run(tmp_path: Path, images: Path, *, seconds: float, slowest_s: float) -> No
         # A probe that came before the workers were ready was told so.
         assert not [each for each in counted if 'status="5' in each and "/health/ready" not in each]
         server.kill()
-        assert server.num_files() > 1  # rendered batches, which nobody was left to remove
+        assert server.num_files() > 1  # rendered batches, which no process could remove
         server.restart()
         server.wait_ready()
         assert server.num_files() <= 1  # the folder of the new one, and nothing that the killed one left in it

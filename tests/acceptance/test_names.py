@@ -1,4 +1,4 @@
-"""Names in any script, through every route that takes or tells them, at a real server."""
+"""Names in any script, through every route that reads or returns them, at a real server."""
 
 import io
 import json

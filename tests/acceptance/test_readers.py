@@ -1,4 +1,4 @@
-"""Readers that are not ours, on a service with a key: bare pyarrow, webdataset, curl, and PyTorch where it is there."""
+"""Third-party readers of a service with a key: bare pyarrow, webdataset, curl, and PyTorch if installed."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[str]:
-    """A service that wants a key, with the dataset ``photos``."""
+    """Run a service that requires a key, with the dataset ``photos``."""
     with Server(tmp_path_factory.mktemp("service") / "home", data_roots=images, api_keys=KEY) as running:
         with Client(running.url, key=KEY) as client:
             client.register("photos", images)

@@ -37,7 +37,7 @@ _NEEDS_DOCKER = "# needs Docker\n"
 _ANOTHER_SHELL = "In another shell"
 _SERVES = re.compile(r"^augment serve\b", re.MULTILINE)
 _IMAGES = re.compile(r"\b224, 224, 3\]?\) (?:torch\.)?uint8\b")
-"""What every trainer's example prints of the images that it receives: their shape and dtype."""
+"""Output of every trainer's example: shape and dtype of the received images."""
 _PORT = 8000
 _BLOCK_S = 600.0
 _START_S = 120.0
@@ -49,7 +49,7 @@ _HOOK = "import os, sys; sys.excepthook = lambda *error: (sys.__excepthook__(*er
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block: what follows its fence, its text, its line, and the prose before it."""
+    """One fenced block: info string, text, line number, and the prose before it."""
 
     language: str
     text: str
@@ -136,11 +136,11 @@ class Shell:
         assert os.read(self._answers, 1), f"{place}: a command fails\n{self.output()}"
 
     def interrupt(self) -> None:
-        """Press Ctrl-C: every process of this terminal receives SIGINT."""
+        """Send Ctrl-C: every process of this terminal receives SIGINT."""
         os.killpg(self._process.pid, signal.SIGINT)
 
     def output(self) -> str:
-        """What the latest lines have printed until now."""
+        """Return the output of the latest lines so far."""
         return self._output.read_text(encoding="utf-8") if self._output.is_file() else ""
 
     def _type(self, line: str) -> None:

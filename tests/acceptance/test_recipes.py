@@ -1,4 +1,4 @@
-"""The page of recipes, block by block as it stands, against a real server with real photographs."""
+"""The page of recipes, run block by block on a real server with real photographs."""
 
 import ast
 import json

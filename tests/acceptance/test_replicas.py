@@ -1,4 +1,4 @@
-"""Several replicas of the service that serve one training, killed, stopped and restarted while trainers read."""
+"""Replicas of the service that are killed, stopped and restarted while trainers read."""
 
 import contextlib
 import http.server
@@ -124,7 +124,7 @@ def test_a_stalled_replica_is_waited_for_once_and_not_for_each_batch(
                 stalled.process.send_signal(signal.SIGCONT)
             assert _digest(iter(found)) == expected
             assert sum(stalled.url in message for message in _hedged(caplog)) <= 1
-            for _ in stream.epoch(0, 0, 2):  # whoever reads lets the probes run
+            for _ in stream.epoch(0, 0, 2):  # reading starts the probes
                 pass
 
 

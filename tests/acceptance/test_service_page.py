@@ -1,4 +1,4 @@
-"""The ten common requests of the service's page and the lines that refusals show, pasted into a shell."""
+"""The ten usual tasks of the service's page, and the commands in error messages, run in a shell."""
 
 import json
 import re
@@ -94,7 +94,7 @@ def test_ten_usual_wishes_come_true(server: Server, shell: Shell, folder: Path) 
 
 
 def test_lines_that_refusals_show_work(server: Server, shell: Shell, folder: Path) -> None:
-    """Every slip is answered with one command, which works as it is pasted."""
+    """Every mistake is answered with one command that works when pasted."""
     cat = (folder / "cat.jpg").read_bytes()
     form = {"images": ("cat.jpg", cat)}
     with httpx.Client(base_url=server.url, timeout=120) as client:

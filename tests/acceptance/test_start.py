@@ -1,4 +1,4 @@
-"""A service that cannot start says why in one line, with the exit code of whose fault it is."""
+"""A service that cannot start: one line with the reason, and the exit code for the cause."""
 
 import http.client
 import os
@@ -15,7 +15,7 @@ from tests.acceptance.servers_for_tests import ROOT, Server, wait_until
 
 
 def _start(*arguments: str, **variables: str) -> tuple[int, list[str], list[str]]:
-    """The exit code, the lines of the log, and the other lines of standard error."""
+    """Return the exit code, the lines of the log, and the other lines of standard error."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AUGMENT_")}
     done = subprocess.run(
         [sys.executable, "-m", "augment", "serve", "--port", "0", "--workers", "1", *arguments],
@@ -64,7 +64,7 @@ def test_what_is_no_dataset_and_no_setting_is_warned_of(tmp_path: Path, stray: s
         server.wait_ready()
         log = "".join(server.log)
     assert f"dataset {stray} cannot be read" in log
-    assert "AUGMENT_MAX_PIXLES is no setting and changes nothing; did you mean `AUGMENT_MAX_PIXELS`?" in log
+    assert "AUGMENT_MAX_PIXLES is not a setting and has no effect; did you mean `AUGMENT_MAX_PIXELS`?" in log
 
 
 def test_small_answers_on_a_kept_connection_do_not_wait_for_each_other(tmp_path: Path) -> None:

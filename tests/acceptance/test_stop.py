@@ -1,4 +1,4 @@
-"""The end of a service: what it answers while it drains, when it is over, and what it leaves in the log."""
+"""Shutdown of a service: answers while it drains, duration, and log."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ _GRACE_S = 6.0
 
 
 def _connect(server: Server, head: str) -> socket.socket:
-    """A client that reads nothing of what it asked for."""
+    """Connect a client that does not read its answer."""
     host, port = server.url.removeprefix("http://").split(":")
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -60,7 +60,7 @@ def batches_of(data: bytes) -> list[Batch]:
 
 
 def begin(server: Server, path: str, *, receive_bytes: int | None = None) -> socket.socket:
-    """Ask and read nothing: the connection, with a small buffer for what comes back."""
+    """Return a connection with a small receive buffer that has sent a request and reads nothing."""
     host, port = urlsplit(server.url).netloc.split(":")
     connection = socket.socket()
     if receive_bytes is not None:

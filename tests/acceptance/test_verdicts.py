@@ -17,7 +17,7 @@ from tests.acceptance.test_streams import SLOW, batches_of, write_photos
 
 FAST = {"transforms": [{"Resize": {"height": 16, "width": 16, "p": 1}}]}
 LIMIT_S = 0.5
-"""Of processor time: some 20 s are needed for what is to meet it, 0.1 s for what is not."""
+"""Limit of CPU seconds: the slow record needs some 20 s, the others 0.1 s."""
 
 
 def slow_image() -> bytes:
@@ -29,7 +29,7 @@ def slow_image() -> bytes:
 
 
 def augment(server: Server, pipeline: Any) -> tuple[int, Any]:
-    """The status of a one-shot request with the slow image, and the reason of a refusal."""
+    """Return the status of a one-shot request with the slow image, and the reason of a refusal."""
     query = urllib.parse.urlencode({"pipeline": json.dumps(pipeline), "image_format": "png"})
     request = urllib.request.Request(f"{server.url}/v1/augment?{query}", slow_image(), {"Content-Type": "image/png"})  # noqa: S310 - ours
     try:
@@ -95,5 +95,5 @@ def test_image_that_is_too_slow_for_one_pipeline_is_rendered_by_another(tmp_path
 
 
 def restarts(server: Server) -> float:
-    """How many workers took too long."""
+    """Return the number of workers that took too long."""
     return server.metric('augment_worker_restarts_total{reason="timeout"}')

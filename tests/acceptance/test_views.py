@@ -1,4 +1,4 @@
-"""Views and repeats over HTTP: on every wire, for every reader, and back again by the inverse maps."""
+"""Views and repeats over HTTP: in every format, for every reader, and mapped back by the inverse maps."""
 
 import io
 import json
@@ -36,7 +36,7 @@ GLOBAL = {
 }
 LOCAL = {"transforms": [{"RandomResizedCrop": {"size": [24, 24], "scale": [0.05, 0.4]}}, {"ColorJitter": {}}]}
 VIEWS = [{"pipeline": GLOBAL, "count": 2}, {"pipeline": LOCAL, "count": 6}]
-"""As DINO has them: Caron et al. 2021, appendix."""
+"""Views of DINO: Caron et al. 2021, appendix."""
 
 STRAIGHT = {"transforms": [{"Rotate": {"limit": [-20, 20], "p": 1}}, {"HorizontalFlip": {}}]}
 CORNERS = {"transforms": [{"RandomCrop": {"height": 40, "width": 56}}, {"Resize": {"height": 60, "width": 84}}]}
@@ -81,7 +81,7 @@ def asked(**fields: Any) -> dict[str, Any]:
 
 
 def here(data: Path, **options: Any) -> augment.Stream:
-    """The same stream without a service."""
+    """Return the same stream without a service."""
     if "views" in options:
         options["views"] = [view | {"pipeline": taken(view["pipeline"])} for view in options["views"]]
     return augment.Stream(data / "pairs", batch_size=BATCH_SIZE, seed=5, **options)
@@ -186,7 +186,7 @@ def test_predicted_masks_come_back_as_one_for_each_image(server: Server, data: P
 
 
 def scores(view: Batch) -> list[NDArray[np.float64]]:
-    """What a model without a fault says of a view: its own mask, class by class."""
+    """Return the prediction of a perfect model for a view: its own mask, class by class."""
     classes = np.arange(NUM_CLASSES)[:, np.newaxis, np.newaxis]
     return [(mask == classes).astype(float) for mask in masks_of(view)]
 
@@ -210,7 +210,7 @@ def masks_of(view: Batch) -> list[NDArray[Any]]:
 
 
 def some(values: T | None) -> T:
-    """What must be there."""
+    """Return a value that is not None."""
     assert values is not None
     return values
 

@@ -1,4 +1,4 @@
-"""Epochs as trainers know them: a real server, PyTorch's loader, Lightning; what is read is what the addresses say."""
+"""Epochs as trainers know them: a real server, PyTorch's loader, Lightning; batches equal those of their addresses."""
 
 import itertools
 import pickle
@@ -58,7 +58,7 @@ def stream(client: Client) -> ClientStream:
 
 @pytest.fixture(scope="module")
 def local(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> augment.Stream:
-    """The same stream in this process: it says what each address holds."""
+    """Return the same stream in this process, as the reference for each address."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUGMENT_HOME", str(tmp_path_factory.mktemp("state")))
         file = folder.parent / "pipeline.json"
@@ -84,7 +84,7 @@ class Pass:
 
 @dataclass
 class Trainer:
-    """What a trainer does to a dataset, and what it must get; ``expected`` is the rule, written down once more."""
+    """Actions of a trainer on a dataset, compared with ``expected``, a second implementation of the rule."""
 
     stream: ClientStream
     local: augment.Stream

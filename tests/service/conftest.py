@@ -1,4 +1,4 @@
-"""The application in this process, with real workers, a home of its own and folders that it may register."""
+"""The application in this process, with real workers, a separate home and folders that it may register."""
 
 import logging
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ PATIENCE_S = 120.0
 
 @pytest.fixture(scope="module", autouse=True)
 def workers_start_with_their_first_task(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Importing what renders is seconds of computing, which a test that renders nothing need not wait beside.
+    """Skip the warm-up: it imports the renderer for seconds, which tests that do not render need not wait for.
 
-    That a service starts its workers by itself is test_warmup's to show, and the acceptance tests'.
+    test_warmup and the acceptance tests check that a service starts its workers itself.
     """
     with pytest.MonkeyPatch.context() as patch:
         if not request.module.__name__.endswith("test_warmup"):
@@ -32,7 +32,7 @@ def workers_start_with_their_first_task(request: pytest.FixtureRequest) -> Itera
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder below which this module's service registers datasets by path."""
+    """Folder below which this module's service registers datasets by path."""
     return tmp_path_factory.mktemp("data")
 
 
@@ -48,7 +48,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Iterat
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """Start a service with settings of the test's own; it ends with the test."""
+    """Start a service with the test's settings; it ends with the test."""
     with ExitStack() as running:
 
         def start(**settings: Any) -> TestClient:
@@ -60,7 +60,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 @pytest.fixture(autouse=True)
 def logs_are_as_they_were() -> Iterator[None]:
-    """No test leaves the loggers of this process configured."""
+    """Restore the loggers of this process after each test."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     yield

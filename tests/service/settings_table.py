@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the settings themselves: ``python -m tests.service.settings_table``."""
+"""Writer of docs/settings.md: ``python -m tests.service.settings_table``."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ are in bytes, times in seconds. A refusal names the setting that it comes from. 
 
 
 def text() -> str:
-    """The page as it should be."""
+    """Return the expected page."""
     rows = [
         f"| `AUGMENT_{name.upper()}` | {_default(info)} | {info.description} |\n"
         for name, info in Settings.model_fields.items()

@@ -1,4 +1,4 @@
-"""Background tasks: their order and their ends, and one contract for both kinds of them."""
+"""Background tasks: order, ends, and one contract for both kinds."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ class TaskKind(ABC):
 
     @abstractmethod
     def ask(self, client: TestClient) -> int:
-        """Ask for the task; return the answer's status."""
+        """Request the task, and return the answer's status."""
 
     @abstractmethod
     def find(self, client: TestClient) -> dict[str, Any] | None:
@@ -44,7 +44,7 @@ class TaskKind(ABC):
 
     @abstractmethod
     def result(self, client: TestClient, root: Path) -> object:
-        """Return all that must be the same however often the service was killed; ``root`` is its home."""
+        """Return everything that kills of the service must not change; ``root`` is its home."""
 
 
 class RegistrationKind(TaskKind):
@@ -198,7 +198,7 @@ def test_a_stop_waits_for_the_call_under_way_however_often_it_is_asked() -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "detail"), [(ConflictError("in use"), "in use"), (ZeroDivisionError(), "a defect of ours")]
+    ("error", "detail"), [(ConflictError("in use"), "in use"), (ZeroDivisionError(), "unexpected error")]
 )
 def test_a_failure_is_written_down_before_the_task_has_ended(error: Exception, detail: str) -> None:
     written: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""``/client/``: the wheel of what runs here, for pip."""
+"""``/client/``: the wheel of the running files, for pip."""
 
 import base64
 import csv

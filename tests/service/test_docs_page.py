@@ -1,4 +1,4 @@
-"""The page that describes every call: all that it loads is ours."""
+"""The page /docs loads nothing from other hosts."""
 
 import json
 import re
@@ -10,7 +10,7 @@ BASE = "http://testserver/docs"
 
 
 def _loaded(page: str) -> set[str]:
-    """Every address on the page: attributes, and strings of its script."""
+    """Return every address on the page, from attributes and strings of its script."""
     return set(re.findall(r"""(?:src|href)=["']([^"']+)""", page)) | set(re.findall(r"""\burl: ['"]([^'"]+)""", page))
 
 

@@ -1,4 +1,4 @@
-"""One rule for ``max_failures`` at every door: library, command, batches, jobs, the client's streams."""
+"""One rule for ``max_failures`` in every interface: library, command, batches, jobs, the client's streams."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +57,7 @@ def _refusal(validate: Callable[[], object]) -> str:
 
 
 def _stream(value: Any, _: Path, __: pytest.CaptureFixture[str]) -> str:
-    """Nobody listens at that port: the budget is checked before the service is asked."""
+    """No service listens at that port, because the budget is checked before the request."""
     try:
         Client("http://127.0.0.1:9", deadline_s=0.01).stream(dataset="photos", max_failures=value)
     except UnreachableError:

@@ -1,4 +1,4 @@
-"""Names in any script: how they are read, and what becomes of them. Routes are in tests/acceptance/test_names.py."""
+"""Reading and use of names in any script. Routes are in tests/acceptance/test_names.py."""
 
 import unicodedata
 

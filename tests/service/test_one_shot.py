@@ -1,4 +1,4 @@
-"""One shot: images come back augmented, at addresses as good as any."""
+"""One-shot requests: augmented images at addresses like all others."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Requests as people make them: one copy alone, one draw for all, and refusals that name the remedy."""
+"""One-shot requests as people send them: single copies, one draw for all, and errors that name the remedy."""
 
 import gzip
 import io
@@ -168,7 +168,7 @@ def test_other_files_are_refused_by_name_with_the_remedy(service: TestClient, ki
 
 
 def _command(problem: dict[str, Any]) -> str:
-    """The command that a refusal shows, as its only words between backticks."""
+    """Return the command in an error message, its only text between backticks."""
     parts = problem["errors"][0]["msg"].split("`") if "errors" in problem else problem["detail"].split("`")
     assert len(parts) == 3, problem
     return str(parts[1])
@@ -272,7 +272,7 @@ def test_jobs_and_streams_say_how_a_transform_is_written(service: TestClient) ->
     ):
         answer = service.post(path, json=body)
         assert answer.status_code == 404
-        assert "is a transform, and a pipeline is a list of transforms" in answer.json()["detail"]
+        assert "is a transform, but a pipeline is a list of transforms" in answer.json()["detail"]
 
 
 def test_annotations_find_images_by_any_form_of_their_name(service: TestClient) -> None:

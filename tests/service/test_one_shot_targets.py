@@ -1,4 +1,4 @@
-"""Annotations and masks in a one-shot request: they come back transformed, in the client's own words."""
+"""Annotations and masks in a one-shot request: they are returned transformed, with the client's own labels."""
 
 import io
 import json

@@ -24,7 +24,7 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _defined(document: dict[str, Any], schema: Any) -> Any:
-    """A schema with its references followed."""
+    """Return a schema with its references resolved."""
     while isinstance(schema, dict) and "$ref" in schema:
         found: Any = document
         for part in schema["$ref"].removeprefix("#/").split("/"):

@@ -168,7 +168,7 @@ def test_a_pipeline_that_another_version_saved_is_listed_with_its_error(pipeline
     (tmp_path / "home" / "pipelines" / "old.yaml").write_text("transforms: [{Vanished: {}}]")
     with pytest.raises(PipelineError, match="Vanished"):
         pipelines.get("old")
-    assert isinstance(pipelines.named("old").found, PipelineError)
+    assert isinstance(pipelines.named("old").parsed, PipelineError)
     assert "old" in pipelines.names()
     pipelines.save("old", YAML)
     assert pipelines.get("old").digest == DIGEST
@@ -209,5 +209,5 @@ def test_what_is_known_at_once_is_what_was_saved_last(pipelines: Pipelines) -> N
     assert pipelines.known("mine") is None
     with pytest.raises(NotFoundError):
         pipelines.get("mine")
-    assert pipelines.known("light") is None  # nobody has asked for it yet: that reads the disk
+    assert pipelines.known("light") is None  # not requested yet, so reading it would need the disk
     assert pipelines.get("light") == pipelines.known("light") == Pipeline.load("light")

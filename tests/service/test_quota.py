@@ -1,4 +1,4 @@
-"""The home's bytes are kept for a writer before it writes them."""
+"""Reservations of the home's bytes before they are written."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""A home that refuses to be written: storage failed (503), nothing is a defect of ours, and all is well afterwards."""
+"""A home that cannot be written: requests fail with 503, not 500, and succeed again afterwards."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.service.folders_for_tests import Run, write_folder
 
 @contextmanager
 def spoilt(folder: Path) -> Iterator[None]:
-    """In place of a folder there is a file: whatever is written below it fails, whoever runs the test."""
+    """Replace a folder by a file, so that every write below it fails, even as root."""
     aside = folder.with_name(f"{folder.name}-aside")
     folder.rename(aside)
     folder.write_bytes(b"")
@@ -84,7 +84,7 @@ def test_a_dataset_that_cannot_be_deleted_can_be_deleted_again(client: TestClien
     described = home / "datasets" / "photos" / "dataset.json"
     kept = described.read_bytes()
     described.unlink()
-    described.mkdir()  # what is no file cannot be unlinked
+    described.mkdir()  # a folder cannot be unlinked
     refused(client, "DELETE", "/v1/datasets/photos")
     assert client.get("/v1/datasets/photos").status_code == 200
     shutil.rmtree(described)

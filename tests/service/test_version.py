@@ -1,4 +1,4 @@
-"""``GET /version``: which replica answers, and with which engine."""
+"""``GET /version``: the replica and its engine."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Workers that are ready before anybody asks for them."""
+"""Workers that are ready before the first request."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ from tests.service.folders_for_tests import Run
 
 
 class _Slow(LocalWorkers):
-    """Workers that start when they are let."""
+    """Workers whose start the test controls."""
 
     def __init__(self, num_refusals: int = 0) -> None:
         super().__init__(1)

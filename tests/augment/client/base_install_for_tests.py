@@ -43,7 +43,7 @@ def install_base(folder: Path) -> Path:
 def run_in_base(
     folder: Path, code: str, *arguments: str, elsewhere: bool = False
 ) -> "subprocess.CompletedProcess[str]":
-    """Run code in it; ``elsewhere`` as on Windows, without what only Linux or POSIX has."""
+    """Run code in it; with ``elsewhere`` as on Windows, without modules that only Linux or POSIX has."""
     code = _START.format(folder=str(folder)) + (_ELSEWHERE if elsewhere else "") + code
     command = [sys.executable, "-I", "-S", "-c", code, *arguments]  # no site-packages, no folder of the caller's
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)

@@ -1,4 +1,4 @@
-"""The client where only NumPy and pyarrow are installed, on Linux and as on other systems."""
+"""The client with only NumPy and pyarrow installed, on Linux and as on other systems."""
 
 import re
 from pathlib import Path

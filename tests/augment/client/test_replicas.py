@@ -1,4 +1,4 @@
-"""Order, completeness and bounds of a window over replicas that fail, refuse and dawdle at random."""
+"""Order, completeness and bounds of a window over replicas that fail, refuse and stall at random."""
 
 import http.server
 import json
@@ -34,7 +34,7 @@ class _Answering(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def urls() -> Iterator[list[str]]:
-    """Servers that answer probes; batches are fetched by a function of the test's own."""
+    """Servers that answer probes; a function of the test fetches the batches."""
     servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answering) for _ in range(NUM_REPLICAS)]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -61,7 +61,7 @@ def _window(
 
 
 class _Troubles:
-    """A fetch that goes wrong a few times for each batch, in the ways that were drawn, and then succeeds."""
+    """Fetch function that fails a few times for each batch, in drawn ways, and then succeeds."""
 
     def __init__(self, troubles: Sequence[str]) -> None:
         self._troubles = dict(enumerate(troubles))

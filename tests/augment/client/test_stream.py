@@ -1,4 +1,4 @@
-"""The client's way from a socket into memory: whole at any cut of the body, waiting for no more than comes."""
+"""The client's reading from a socket into memory: complete for any chunks, without waiting for later bytes."""
 
 import http.client
 import itertools
@@ -31,7 +31,7 @@ def chunked(sizes: Iterable[int]) -> Iterator[bytes]:
 
 @contextmanager
 def answering(head: bytes, pieces: Iterable[bytes]) -> Iterator[Answer]:
-    """An answer that consists of these pieces; its connection is closed behind them when the block ends."""
+    """Yield an answer of these pieces; its connection is closed after them when the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -74,7 +74,7 @@ def test_content_is_the_same_at_any_size_of_read_and_chunk(size: int, num_chunks
 
 
 def test_much_and_little_are_waited_for_no_longer_than_they_take() -> None:
-    """No read waits for bytes behind its own: the sender is silent until it is answered."""
+    """No read waits for later bytes: the sender is silent until it is answered."""
     answered = [threading.Event(), threading.Event()]
 
     def pieces() -> Iterator[bytes]:
@@ -117,7 +117,7 @@ def test_abort_ends_a_read_that_waits_for_much() -> None:
 
 
 def test_link_that_drips_is_no_silence() -> None:
-    """Each wait for bytes is bounded, not the time in which much of them comes."""
+    """Each wait for bytes is bounded, not the total time of a large read."""
 
     def dripping() -> Iterator[bytes]:
         for start in range(0, 600_000, 150_000):

@@ -1,4 +1,4 @@
-"""The client says that the service hands out another client: once, with both versions and the line that installs it."""
+"""The client warns once if the service provides another client, with both versions and the install command."""
 
 import threading
 import warnings
@@ -16,7 +16,7 @@ OTHER = "9.9.9+s0000000.c0000000"
 
 @contextmanager
 def service_of(told: str | None, status: int = 200) -> Iterator[str]:
-    """A service that answers everything with ``{}`` and tells a version; its URL."""
+    """Run a service that answers everything with ``{}`` and a version, and yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -47,7 +47,7 @@ def test_a_service_with_another_client_is_told_once_for_each_client() -> None:
                 warnings.simplefilter("always")
                 assert [client.version for _ in range(3)] == [{}] * 3
             line = f"pip install {url}/client/augment_service-{OTHER}-py3-none-any.whl"
-            expected = f"this client is {version()} and the service at {url} is {OTHER}, which has another client; "
+            expected = f"this client is {version()}, but the service at {url} is {OTHER} and has another client; "
             assert [(each.category, str(each.message)) for each in caught] == [
                 (VersionWarning, f"{expected}install it: {line}")
             ]

@@ -1,4 +1,4 @@
-"""Places for what renders or waits, and open answers: two bounds, both asked before the first byte."""
+"""Limits on places and open answers, both checked before the first byte."""
 
 from contextlib import ExitStack
 

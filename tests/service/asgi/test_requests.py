@@ -1,4 +1,4 @@
-"""What every route has in common: nothing unknown, nothing twice, HEAD beside GET, and a body that means one thing."""
+"""Rules of every route: no unknown or repeated parameters, HEAD for each GET, and unambiguous bodies."""
 
 import ast
 from collections.abc import Iterator
@@ -69,11 +69,11 @@ FLAWS = {
     "a byte order mark": ('\ufeff{"a": 1}', "byte order mark|not a section of a pipeline"),  # in YAML it is allowed
     "cut short": ('{"a": 1', "line 1|not JSON|not YAML"),
 }
-"""JSON that readers understand differently, and what must be said of it."""
+"""JSON that readers understand differently, and the expected message."""
 
 
 def json_operations() -> Iterator[tuple[str, str]]:
-    """Method and path of each operation that takes a body of JSON."""
+    """Return method and path of each operation with a JSON body."""
     for path, operations in create_app(Settings()).openapi()["paths"].items():
         for method, operation in operations.items():
             if "application/json" in operation.get("requestBody", {}).get("content", {}):
@@ -113,7 +113,7 @@ def test_the_path_of_what_is_written_twice_is_told(service: TestClient) -> None:
 
 
 def test_no_other_reader_of_json_sees_what_a_client_sent() -> None:
-    """Whoever reads JSON by another way says here that it is the service's own."""
+    """Modules that read JSON by another function are listed here, because they only read the service's own."""
     own = {"datasets/registration.py", "jobs/table.py", "streams/streams.py"}  # documents of the home
     root = Path(package.__file__).parent
     found = set()

@@ -1,4 +1,4 @@
-"""Bodies that come from a file, over real connections: framed as any other, and no faster than the client reads."""
+"""Bodies sent from a file over real connections: correctly framed, and no faster than the client reads."""
 
 import asyncio
 import http.client
@@ -22,7 +22,7 @@ START, END = b"before", b"behind"
 
 
 class FileApp:
-    """Answers with START, a part of a file, and END; keeps what went wrong."""
+    """Application that answers with START, a part of a file, and END, and stores its error."""
 
     def __init__(self, path: Path, *, count: int = len(CONTENT) - 3, headers: Any = ()) -> None:
         self.path = path
@@ -53,7 +53,7 @@ class FileApp:
 
 @contextmanager
 def served(app: FileApp, *, send_bytes: int | None = None) -> Iterator[tuple[str, int]]:
-    """A uvicorn with our protocol, in a thread; ``send_bytes`` is how little its connections hold."""
+    """Run uvicorn with the protocol in a thread; ``send_bytes`` is the send buffer of its connections."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         if send_bytes is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
@@ -157,7 +157,7 @@ def test_file_that_is_shorter_than_said_resets_the_connection(path: Path) -> Non
     app = FileApp(path, count=len(CONTENT))  # three more than there are behind the offset
     with served(app) as address, begin(address, 2**20) as connection, pytest.raises(ConnectionResetError):
         read_to_the_end(connection)
-    assert [str(error) for error in app.errors] == ["a file was cut while it was sent; ask for it again"]
+    assert [str(error) for error in app.errors] == ["a file was truncated while it was sent; request it again"]
 
 
 def test_file_may_be_cut_off_while_a_reader_waits(path: Path) -> None:

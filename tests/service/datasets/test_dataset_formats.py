@@ -1,4 +1,4 @@
-"""Datasets of other formats than the folder's: what registering one tells, and what becomes of bad annotations."""
+"""Registration of datasets in other formats than folders: documents, and handling of bad annotations."""
 
 import io
 import json

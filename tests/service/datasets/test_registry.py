@@ -100,7 +100,7 @@ def test_a_link_to_another_root_is_followed_and_one_that_leads_out_is_named(run:
 def test_without_data_roots_nothing_is_registered_by_path(run: Run, tmp_path: Path) -> None:
     answer = _register(run(), "photos", write_folder(tmp_path / "photos", *NAMES))
     assert answer.status_code == 403
-    assert "AUGMENT_DATA_ROOTS is not set" in answer.json()["detail"]
+    assert "set AUGMENT_DATA_ROOTS" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_backslashes_in_a_zip_part_paths(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "猫/é.png"), ("cp437", "é.png")])
 def test_names_of_a_zip_that_marks_no_encoding(tmp_path: Path, encoding: str, shown: str) -> None:
-    """A Mac's Finder writes UTF-8 without saying so; the oldest programs write code page 437."""
+    """Finder of macOS writes UTF-8 without the flag; the oldest programs write code page 437."""
     placeholder = "n" * len(shown.encode(encoding))
     data = zipped({placeholder: b"x"}).replace(placeholder.encode(), shown.encode(encoding))
     _unpack(data, tmp_path)

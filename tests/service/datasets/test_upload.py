@@ -32,13 +32,13 @@ def _home(client: TestClient) -> Path:
 
 
 def _under_way(client: TestClient) -> set[str]:
-    """What uploads have in the folder for what is not done."""
+    """Return the files of unfinished uploads."""
     return {path.name for path in (_home(client) / "tmp").iterdir()} - {"batches"}
 
 
 @pytest.fixture
 def digest(tmp_path: Path) -> str:
-    """The digest of the images' dataset, as a scan of a folder finds it."""
+    """Return the digest that a scan of the images' folder gives."""
     for name, data in IMAGES.items():
         (tmp_path / "plain" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "plain" / name).write_bytes(data)

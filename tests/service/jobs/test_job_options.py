@@ -16,7 +16,7 @@ from service.routes.jobs import JobDocument
 _COMMAND: Any = typer.main.get_command(app.app)
 _PARAMETERS = {each.name: each for each in _COMMAND.commands["expand"].params}
 _WRITTEN = {"copies": "1", "drop_targets": None}
-"""Defaults that a command line writes as text, or as nothing."""
+"""Defaults that the command line spells as text or omits."""
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_client_sends_every_option_to_where_the_service_reads_it(
         "name": "x", "format": "coco", "drop_targets": ["mask"], "image_format": None, "quality": 80
     }  # fmt: skip
     assert (sent["copies"], sent["update"], sent["max_failures"]) == ({"cat": 2}, True, 0.5)
-    assert service.post("/v1/jobs", json=sent).status_code == 404  # it is understood: there is no such dataset
+    assert service.post("/v1/jobs", json=sent).status_code == 404  # it is valid, but the dataset does not exist
 
 
 def test_a_document_has_every_option_that_decides_the_files() -> None:

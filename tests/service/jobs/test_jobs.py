@@ -1,4 +1,4 @@
-"""Jobs: accepted once everything is checked, followed, stopped, gone on with; their folders are the command line's."""
+"""Jobs: accepted after all checks, followed, cancelled, resumed; their folders equal the command line's."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""The rules of what is kept: one rendering for all who wait, a bound, nothing left behind."""
+"""Rules of the batch cache: one rendering for all requests, a bound, no files left behind."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -41,7 +41,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 class Oven:
-    """Renders what it is asked for, when it is told to."""
+    """Renderer whose renderings the test starts."""
 
     def __init__(self, content: bytes = b"x" * KIB) -> None:
         self.content = content
@@ -88,7 +88,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 async def settle() -> None:
-    """Let everything that is ready run, and what that makes ready."""
+    """Run all tasks that are ready, including those that become ready meanwhile."""
     for _ in range(100):
         await asyncio.sleep(0)
 
@@ -249,7 +249,7 @@ def test_what_nobody_reads_goes_where_a_rendering_finds_no_room(home: Home, memo
 
 def test_what_nobody_reads_goes_where_images_are_larger_than_expected(home: Home, memory: Path) -> None:
     class FullOfIdle:
-        """Finds no room while anything idle lies in memory."""
+        """Files without room while an idle batch is in memory."""
 
         def submit(self, _: object) -> "Future[Any]":
             future: Future[Any] = Future()

@@ -1,4 +1,4 @@
-"""Parts of batches: what was refused in the whole is known of every format and slice."""
+"""Parts of batches: refusals of the whole batch are known in every format and slice."""
 
 import os
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_stream_whose_batches_no_worker_can_hold_is_refused(service: TestClient,
     answer = service.post("/v1/streams", json={**asked, "views": views, "dtype": "float32"})
     assert answer.status_code == 422
     num_bytes = 6 * 64 * 1024 * 1024 * 3 * 4
-    assert f"are {num_bytes} bytes" in answer.json()["detail"]
+    assert f"have {num_bytes} bytes" in answer.json()["detail"]
     assert "AUGMENT_WORKER_MEMORY_BYTES" in answer.json()["detail"]
     assert service.post("/v1/streams", json={**asked, "pipeline": large}).status_code == 201
 

@@ -179,7 +179,7 @@ def test_long_pass_goes_on_and_a_restart_knows_its_numbers(run: Run, tmp_path: P
     refused = client.post("/v1/streams", json=asked(normalize=OF_DATASET))
     assert (refused.status_code, refused.json()["type"]) == (503, "urn:augment:problem:measuring")
     assert int(refused.headers["Retry-After"]) > 0
-    assert "ask again in a few seconds" in refused.json()["detail"]
+    assert "try again in a few seconds" in refused.json()["detail"]
     for _ in range(600):
         answer = client.post("/v1/streams", json=asked(normalize=OF_DATASET))
         if answer.status_code != 503:

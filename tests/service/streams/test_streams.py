@@ -47,7 +47,7 @@ def declared(service: TestClient, photos: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def here(photos: Path) -> Stream:
-    """The same stream without a service."""
+    """Return the same stream without a service."""
     return Stream(scan(photos), Pipeline.parse(json.dumps(PIPELINE)), batch_size=4, seed=7)
 
 
@@ -296,7 +296,7 @@ def test_dataset_with_other_content_ends_its_streams_and_says_what_to_do(run: Ru
     assert other != stream
     assert service.get(f"/v1/streams/{other}/batches/0/0").status_code == 200
     assert service.delete("/v1/datasets/photos").status_code == 204
-    assert "register it again" in service.get(f"/v1/streams/{other}/batches/0/0").json()["detail"]
+    assert "register the same content again" in service.get(f"/v1/streams/{other}/batches/0/0").json()["detail"]
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced", "elsewhere"])
@@ -355,7 +355,7 @@ def test_what_is_being_read_is_read_to_its_end(run: Run, tmp_path: Path, how: st
                 await render(2)
             assert state.datasets.manifest(stream.entries[0]).exists()
         assert not state.datasets.manifest(stream.entries[0]).exists(), "the last reader has left"
-        with pytest.raises(ConflictError, match="ask again"):
+        with pytest.raises(ConflictError, match="try again"):
             await render(3)
 
     service.portal.call(scenario)  # type: ignore[union-attr]

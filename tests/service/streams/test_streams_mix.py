@@ -114,7 +114,7 @@ def test_job_refuses_a_mix_and_says_why(service: TestClient) -> None:
     assert response.status_code == 422
     (error,) = response.json()["errors"]
     assert error["loc"] == ["body", "mix"]
-    assert "only a stream has (POST /v1/streams)" in error["msg"]
+    assert "option of streams only (POST /v1/streams)" in error["msg"]
 
 
 def test_schema_of_a_mix_stands_in_the_description_of_the_service(service: TestClient) -> None:

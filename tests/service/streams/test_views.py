@@ -1,4 +1,4 @@
-"""Views and repeats through the application in this process: what is declared, refused, and asked for alone."""
+"""Views and repeats through the application in this process: declarations, errors and single requests."""
 
 import io
 import json
@@ -81,8 +81,8 @@ def test_sample_is_asked_for_by_view_and_repeat(service: TestClient, declared: d
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("view=3", "no view 3; they are 0 to 2"),
-        ("repeat=2", "no repeat 2; they are 0 to 1"),
+        ("view=3", "no view 3; it has 0 to 2"),
+        ("repeat=2", "no repeat 2; it has 0 to 1"),
         ("view=-1", "greater than or equal to 0"),
     ],
 )
@@ -99,7 +99,7 @@ def test_plain_stream_says_how_to_have_more_views(service: TestClient, declared:
     plain = service.post("/v1/streams", json=asked(pipeline=CROP)).json()
     answer = service.get(f"/v1/streams/{plain['id']}/samples/0/cat/00?view=1")
     assert answer.status_code == 404
-    assert "it has one, view 0; declare it with `views` for more" in answer.json()["detail"]
+    assert "it has only view 0; declare it with `views` for more" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
