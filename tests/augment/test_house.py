@@ -48,6 +48,19 @@ def test_public_class_names_are_unique() -> None:
     assert {name: found for name, found in paths.items() if len(found) > 1} == {}
 
 
+def test_docstrings_do_not_begin_with_a_question() -> None:
+    questions = [
+        f"{path}:{node.lineno}: {text.splitlines()[0]}"
+        for path, tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for text in [node.value.value]
+        if isinstance(text, str)
+        and re.match(r"(what|whether|where|which|who|whose|when|why|how)\b", text, re.IGNORECASE)
+    ]
+    assert questions == []
+
+
 def test_no_name_of_ours_is_imported_under_another() -> None:
     renamed = [
         f"{path}:{node.lineno}: {each.name} as {each.asname}"
