@@ -375,14 +375,16 @@ def check_nothing_is_lost(root: Path, files: dict[str, bytes]) -> None:
         return
     told = " ".join((*dataset.notices, *(f"{each.key} {each.detail}" for each in dataset.refused)))
     by_stem = {record.path.stem: record for record in dataset}
-    stems = {Path(name).stem for name in files if name.endswith(".png")}
+    images = [Path(name) for name in files if name.endswith(".png")]
     for name in files:
         path = Path(name)
         if path.name in told or path.name.startswith(("README", ".", "Thumbs", "sums")):
             continue
         for suffix, _ in ABOUT.values():
             stem = path.name.removesuffix(suffix)
-            if path.name.endswith(suffix) and stem in stems:
+            # An image of another split is not the one of a mask: alone in its split, the mask counts as an image.
+            near = [each for each in images if suffix != "_mask.png" or each.parts[:-1][:1] == path.parts[:-1][:1]]
+            if path.name.endswith(suffix) and stem in {each.stem for each in near}:
                 assert says_something(by_stem.get(stem), suffix), (name, dataset.format, told)
         if path.name in TABLES and path.name != "notes.txt":
             assert dataset.format in {"csv", "coco", "imagefolder", "yolo"}, (name, dataset.format, told)
