@@ -77,4 +77,4 @@ def test_references_are_registered_datasets_by_name(server: Server, data: Path) 
         server.get(f"/v1/streams/{stream.id}/samples/2/3")
     with caught.value as refusal:
         assert refusal.code == 409
-        assert "the dataset 'styles' holds other content" in json.load(refusal)["detail"]
+        assert "the dataset 'styles' has changed" in json.load(refusal)["detail"]

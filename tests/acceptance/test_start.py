@@ -52,7 +52,7 @@ def test_a_data_root_that_is_not_there_is_refused(tmp_path: Path) -> None:
     code, logged, told = _start("--home", str(tmp_path / "home"), "--data-root", str(tmp_path / "nowhere"))
     assert (code, logged) == (exit_codes.REQUEST, [])
     assert len(told) == 1
-    assert "nowhere is no folder" in told[0]
+    assert "nowhere is not a folder" in told[0]
     assert not (tmp_path / "home").exists()
 
 

@@ -209,7 +209,7 @@ def test_command_tells_in_json(data: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("a.pdf", "must end in .html or .png"), ("no/a.png", "there is no folder")]
+    ("name", "message"), [("a.pdf", "must end in .html or .png"), ("no/a.png", "does not exist; create it first")]
 )
 def test_command_refuses_a_report_it_cannot_write_before_it_scans(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str

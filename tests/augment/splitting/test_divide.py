@@ -265,7 +265,7 @@ def test_command_tells_in_json(data: Path, tmp_path: Path, capsys: pytest.Captur
     ("options", "message"),
     [
         (("--ratios", "60,20"), "add up to 100"),
-        (("--ratios", "70,30", "--no-validation"), "give two ratios alone"),
+        (("--ratios", "70,30", "--no-validation"), "give only --ratios with two numbers"),
         (("--group-by", "x"), "a pattern with 0 groups"),
         (("--max-distance", "40"), "max_distance is 40"),
         (("--seed", "-1"), "seed is -1"),

@@ -188,7 +188,7 @@ def test_dataset_of_one_colour_cannot_be_divided_by_its_deviation(tmp_path: Path
         ({"layout": "CHW"}, CallError, "layout is 'CHW'"),
         ({"normalize": "imagenet"}, CallError, "normalize is 'imagenet'; give a section such as"),
         ({"normalize": {"method": "standrad"}}, PipelineError, "did you mean `standard`?"),
-        ({"normalize": {"method": "standard", "std": 1e-6}, "dtype": "float16"}, PipelineError, "take dtype float32"),
+        ({"normalize": {"method": "standard", "std": 1e-6}, "dtype": "float16"}, PipelineError, "use dtype float32"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_read(

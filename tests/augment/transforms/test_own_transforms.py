@@ -180,10 +180,3 @@ def test_our_transforms_answer_for_their_parameters() -> None:
         fill("RandomCropKeepSize", {"scale": [0, 1]})
     with pytest.raises(ParamsError, match=r"scale_limit\.0 is -1; it must be at least -0\.99"):
         fill("RandomShiftScale", {"scale_limit": [-1, 1]})
-
-
-@pytest.mark.parametrize("cls", [RandomCropKeepSize, RandomShiftScale])
-def test_our_transforms_validate_when_built_directly(cls: Any) -> None:
-    first = next(iter(fill(cls.__name__, {})))
-    with pytest.raises(ValueError, match="must not be larger"):
-        cls(**{first: (0.9, 0.1)})

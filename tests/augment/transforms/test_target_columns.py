@@ -103,9 +103,9 @@ def test_nothing_to_do_leaves_every_target_as_it_was() -> None:
         ),
         (
             {"instance_masks": np.zeros((3, 4, 5), np.uint8)},
-            r"instance_masks is \(4, 5\) high and wide, the image \(40, 50\)",
+            r"instance_masks is \(4, 5\) high and wide, the image is \(40, 50\)",
         ),
-        ({"mask": np.zeros((50, 40), np.uint8)}, r"mask is \(50, 40\) high and wide, the image \(40, 50\)"),
+        ({"mask": np.zeros((50, 40), np.uint8)}, r"mask is \(50, 40\) high and wide, the image is \(40, 50\)"),
         ({"keypoint_angles": np.zeros(4)}, "keypoint_angles has 4 rows for 5 keypoints; give one for each keypoint"),
         ({"keypoint_visibility": np.full(5, 0.5)}, r"keypoint_visibility is floats \(5,\); it must be integers"),
         ({"labels": np.zeros((2, 2))}, r"labels is floats \(2, 2\); it must be numbers \(C,\)"),
