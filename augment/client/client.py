@@ -125,6 +125,7 @@ class Client:
     def replicas(self) -> tuple[ReplicaStatus, ...]:
         """State, latency and share of each replica, in the order of the URLs."""
         self._replicas.discover()
+        self._replicas.probe_due()
         return self._replicas.status()
 
     @property

@@ -45,6 +45,8 @@ _HEDGE_LEAST_S = 0.1
 _HEDGE_UNKNOWN_S = 5.0
 """Delay before a hedge for a replica that has not answered yet."""
 _HEDGES_MAX, _HEDGES_PER_REQUEST = 4.0, 0.05
+_HEDGE_ALWAYS_S = 5.0
+"""A request that takes so long is hedged even if the budget is used up."""
 _PROBE_TIMEOUT_S = 5.0
 _FIRST_PROBE_S, _LONGEST_PROBE_S = 0.1, 5.0
 _PASSED_OVER_S = 30.0
@@ -219,8 +221,7 @@ class Replicas:
             if replica.state is not ReplicaState.DOWN:
                 _LOG.warning("%s: %s: %s; asking others", replica.server, type(error).__name__, error)
                 replica.state = ReplicaState.DOWN if is_transient(error) else ReplicaState.SLOW
-                replica.probe_at = time.monotonic() + replica.probe_delay_s
-                replica.probe_delay_s = min(2 * replica.probe_delay_s, _LONGEST_PROBE_S)
+                self._probe_later(replica)
 
     def pass_over(self, replica: Replica, stream_id: str, error: RefusedError | ClientError) -> None:
         """Stop asking a replica for this stream for some time, and warn once."""
@@ -258,13 +259,18 @@ class Replicas:
         with self._lock:
             if replica.state is not ReplicaState.READY:
                 return True
-            if self._hedges < 1:
+            if self._hedges < 1 and seconds < _HEDGE_ALWAYS_S:
                 return False
-            self._hedges -= 1
+            self._hedges = max(0.0, self._hedges - 1)
             _LOG.warning("%s: no answer for %.2f s; asking others too", replica.server, seconds)
-            replica.state, replica.probe_at = ReplicaState.SLOW, 0.0
-        self.probe_due()
+            replica.state = ReplicaState.SLOW
+            self._probe_later(replica)
         return True
+
+    def _probe_later(self, replica: Replica) -> None:
+        """Schedule a probe. The delay doubles until a batch arrives: a replica may answer probes and render nothing."""
+        replica.probe_at = time.monotonic() + replica.probe_delay_s
+        replica.probe_delay_s = min(2 * replica.probe_delay_s, _LONGEST_PROBE_S)
 
     def probe_due(self) -> None:
         """Start a probe thread for each replica whose probe is due."""
@@ -287,8 +293,7 @@ class Replicas:
         except (ClientError, KeyError, ValueError, *TRANSIENT) as error:
             _LOG.debug("%s: %s: %s", replica.server, type(error).__name__, error)
             with self._lock:
-                replica.probe_at = time.monotonic() + replica.probe_delay_s
-                replica.probe_delay_s = min(2 * replica.probe_delay_s, _LONGEST_PROBE_S)
+                self._probe_later(replica)
         finally:
             with self._lock:
                 replica.is_probed = False

@@ -15,6 +15,8 @@ import pytest
 
 from tests.augment.folders_for_tests import lay_images
 
+pytestmark = pytest.mark.readme  # it takes the steps of CONTRIBUTING.md
+
 ROOT = Path(__file__).parents[2]
 
 CLASS = '''

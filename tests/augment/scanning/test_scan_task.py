@@ -58,6 +58,7 @@ def test_a_scan_that_is_watched_finds_what_another_finds(task: ScanTask) -> None
     assert set(threading.enumerate()) <= before
 
 
+@pytest.mark.harden
 def test_a_file_that_is_never_read_is_named_and_its_worker_replaced(task: ScanTask) -> None:
     with LocalWorkers(1) as workers:
         pid = workers.submit(Pid()).result(60)

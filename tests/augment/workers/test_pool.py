@@ -134,6 +134,7 @@ def test_in_process_workers_run_a_task_here_and_at_once() -> None:
 # ------------------------------------------------------------------------------------------------- workers that die
 
 
+@pytest.mark.harden
 @pytest.mark.parametrize(
     ("call", "reason", "restart"),
     [

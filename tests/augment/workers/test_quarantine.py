@@ -20,6 +20,8 @@ from augment.workers.process import Ended, OutOfMemory, Reply, RunTask, WorkerLi
 from tests.augment.waiting import eventually
 from tests.augment.workers.tasks_for_tests import Call, Records, pattern
 
+pytestmark = pytest.mark.harden
+
 LIMITS = WorkerLimits(record_timeout_s=60, memory_bytes=512 << 20)
 IMPATIENT = WorkerLimits(record_timeout_s=0.3, memory_bytes=512 << 20)
 """Limits for tests of the time limit: processor seconds, so that a busy machine changes nothing."""
@@ -83,7 +85,6 @@ def test_a_record_runs_in_the_worker_and_in_quarantine_in_a_child_of_it(bench: B
     ("call", "number"),
     [(("burn",), signal.SIGPROF), (("hang", 600), signal.SIGALRM), (("sleep", 600), signal.SIGALRM)],
 )
-@pytest.mark.harden
 def test_a_record_that_takes_too_long_ends_the_worker_even_in_c_code_that_holds_the_lock(
     impatient: Bench, call: tuple[Any, ...], number: signal.Signals
 ) -> None:
@@ -220,7 +221,6 @@ def test_memory_that_runs_out_between_records_blames_none(bench: Bench, quaranti
     assert bench.verdicts == {}
 
 
-@pytest.mark.harden
 def test_a_record_has_the_same_memory_whatever_its_batch_holds(bench: Bench) -> None:
     """The child begins with what its parent holds; a refusal must not depend on that."""
     held = dict.fromkeys("abcde", ("hold", 15 << 20))

@@ -240,6 +240,7 @@ def test_events_tell_the_way_to_the_end(service: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("photos")
+@pytest.mark.harden
 def test_a_cancelled_job_goes_on_when_resumed(service: TestClient, data_root: Path, tmp_path: Path) -> None:
     wanted = _wanted("stopped", pipeline=_SLOW)
     job_id = service.post("/v1/jobs", json=wanted).json()["id"]
@@ -364,6 +365,7 @@ def test_an_ended_service_leaves_jobs_to_the_next(run: Run, tmp_path: Path) -> N
         assert verify_expansion(job["output"], root).num_mismatches == 0
 
 
+@pytest.mark.harden
 def test_a_full_home_ends_a_job_and_says_so(run: Run, tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data" / "photos", *_NAMES)
     service = run(data_roots=(tmp_path / "data",), max_home_bytes=2**20)
