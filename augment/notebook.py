@@ -37,7 +37,7 @@ class Thumbnail:
     mask:           integer (H, W), class indices; class 0 is not drawn.
     boxes:          (N, 4), x_min, y_min, x_max, y_max.
     instance_masks: (N, H, W), 0 and 1, one for each box.
-    keypoints:      (K, 2), x and y; not finite where there is none.
+    keypoints:      (K, 2), x and y; not finite if it is missing.
     keypoint_labels: (K,), integers that choose colours.
     is_hidden:      bool (K,), keypoints that are drawn as rings.
     """
@@ -192,7 +192,7 @@ def _draw_box(pixels: Pixels, corners: NDArray[np.floating], colour: Colour) -> 
 
 
 def _draw_disc(pixels: Pixels, centre: NDArray[np.floating], colour: Colour, *, is_ring: bool) -> None:
-    """Draw a disc with a black edge; a ring leaves its middle as it is."""
+    """Draw a disc with a black edge; a ring leaves its middle unchanged."""
     rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
     distance = np.hypot(columns + 0.5 - centre[0], rows + 0.5 - centre[1])
     pixels[(distance > 3) & (distance <= 4)] = 0

@@ -11,6 +11,7 @@ import math
 import operator
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -227,8 +228,7 @@ def read_json(name: str, given: str) -> JSON:
         found = dict(members)
         if len(found) == len(members):
             return found
-        names = [key for key, _ in members]
-        twice = next(key for key in names if names.count(key) > 1)
+        twice = next(key for key, number in Counter(key for key, _ in members).items() if number > 1)
         return flaw(f"the key {quoted(twice)} appears twice in one object; keep one", twice)
 
     def whole(digits: str) -> Any:

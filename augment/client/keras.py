@@ -155,7 +155,7 @@ class StreamPyDataset(keras.utils.PyDataset):
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the batch that was trained last; after an epoch's last batch, the next epoch.
 
-        ClientError if batches were read without the ``callback``, because then nobody counts those that are trained.
+        ClientError if batches were read without the ``callback``, because then the trained batches are not counted.
         """
         if self._asked and not self.callback.is_used:
             raise ClientError(

@@ -17,6 +17,7 @@ import csv
 import functools
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -223,7 +224,7 @@ class ImageFolder(FolderFormat):
         if not tables:
             raise DatasetError(f"{root} has no {' or '.join(TABLES)}; write one, or name another format")
         folders = [table.rpartition("/")[0] for table in tables]
-        twice = next((folder for folder in folders if folders.count(folder) > 1), None)
+        twice = next((folder for folder, number in Counter(folders).items() if number > 1), None)
         if twice is not None:
             raise DatasetError(f"{root / twice} holds {' and '.join(TABLES)}; remove one of them")
         named = TableImages(found, used=set(tables))

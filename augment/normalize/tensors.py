@@ -1,6 +1,6 @@
 """Normalisation of tensors by their own framework, on their own device: PyTorch, TensorFlow and JAX.
 
-None of them is imported here: whoever holds a tensor has imported its framework.
+None of them is imported here: the owner of a tensor has imported its framework.
 """
 
 import sys

@@ -7,6 +7,7 @@ already holds the current answer by its ETag, it gets 304 (RFC 9110, section 13)
 import functools
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -126,7 +127,7 @@ def check_query(request: Request, known: Collection[str]) -> None:
                 f"; it takes {', '.join(sorted(known))}" if known else "; it takes none"
             )
             raise CallError(f"{request.url.path} has no query parameter {quoted(name, 100)}{hint}")
-    twice = sorted({name for name in given if given.count(name) > 1})
+    twice = sorted(name for name, number in Counter(given).items() if number > 1)
     if twice:
         raise CallError(f"the query has {', '.join(twice)} more than once; send each parameter once")
 
