@@ -4,6 +4,7 @@ Arrow reads an answer's body through ``Received``: pixels go from the socket int
 background thread fetches ahead into a bounded queue (``Prefetch``) and ends when the reader stops.
 """
 
+import copy
 import json
 import queue
 import threading
@@ -164,11 +165,12 @@ class ClientStream:
         return f"<ClientStream {self.id[:8]} of {document['dataset']!r}{split}: {counts}>"
 
     def _repr_html_(self) -> str:
-        """Return images of batch (0, 0), which this fetches, with targets drawn; an error is shown as text."""
-        counts = self.num_rows, self.num_failed
+        """Return images of batch (0, 0), which this fetches, with targets drawn; or an error as text, after 5 s."""
+        impatient = copy.copy(self)  # with counts of its own
+        impatient._transport = self._transport.impatient()  # noqa: SLF001 - a copy of itself
         world_size = notebook.num_slices(int(self.document["batch_size"]))  # only the first rows come
         try:
-            with warnings.catch_warnings(), closing(self.epoch(0, 0, 1, world_size=world_size)) as batches:
+            with warnings.catch_warnings(), closing(impatient.epoch(0, 0, 1, world_size=world_size)) as batches:
                 warnings.simplefilter("ignore", ReplacedRowsWarning)
                 batch = next(batches)
             return batch.html(
@@ -176,8 +178,6 @@ class ClientStream:
             )
         except (ClientError, CallError) as error:
             return notebook.page(repr(self), lines=[f"{type(error).__name__}: {error}"])
-        finally:
-            self.num_rows, self.num_failed = counts
 
     @property
     def id(self) -> str:

@@ -9,6 +9,7 @@ ClientError
 
 import base64
 import contextlib
+import copy
 import http.client
 import json
 import logging
@@ -320,6 +321,12 @@ class Transport:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state, _lock=threading.Lock())
+
+    def impatient(self) -> Self:
+        """Return a copy that gives up after 5 s without an answer, for a display that somebody waits for."""
+        impatient = copy.copy(self)
+        impatient._has_answered = False  # noqa: SLF001 - a copy of itself
+        return impatient
 
     @property
     def deadline_s(self) -> float:

@@ -17,7 +17,12 @@ from augment.workers.optional_imports import kept_out
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["OPENCV_IPP"] = "disabled"
-os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns that IPP is off
+
+# OpenCV reads the variable now, and would warn on standard error that IPP is off.
+_log_level = cv2.utils.logging.getLogLevel()
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+cv2.ipp.useIPP()
+cv2.utils.logging.setLogLevel(_log_level)
 
 # Albumentations imports these if they are installed, and works without them: PyTorch for two transforms that no
 # pipeline may name (seconds, and hundreds of megabytes in every worker), huggingface_hub for sharing pipelines on its

@@ -155,7 +155,15 @@ def test_transform_is_one_entry_and_one_class(project: Path) -> None:
         "Trim or test_catalogue_ or test_every_class or test_table",
         *(
             f"tests/augment/transforms/test_{suite}.py"
-            for suite in ("catalogue", "transforms_contract", "targets_contract", "sizes", "targets_page", "image_only", "recomputed")
+            for suite in (
+                "catalogue",
+                "transforms_contract",
+                "targets_contract",
+                "sizes",
+                "targets_page",
+                "image_only",
+                "recomputed",
+            )
         ),
         "tests/service/test_transforms.py",
     )

@@ -198,3 +198,9 @@ def test_nothing_is_discovered_for_one_url() -> None:
 def test_a_url_that_is_none_is_refused_with_the_form(url: str) -> None:
     with pytest.raises(ClientError, match="http://host:port"):
         Transport([url], None, timeout_s=5, deadline_s=5)
+
+
+def test_a_display_gives_up_sooner_than_a_training() -> None:
+    transport = Transport(["http://127.0.0.1:9"], None, timeout_s=60, deadline_s=120)
+    transport._has_answered = True
+    assert (transport.deadline_s, transport.impatient().deadline_s) == (120, 5)
