@@ -28,12 +28,14 @@ test: $(READY)  ## run the tests and the documentation's examples
 test-long: $(READY)  ## run the slow tests
 	$(BIN)/python -m pytest -m long --timeout 1800
 
+# A process for each file: PyTorch's triton crashes in a process that has loaded TensorFlow.
 test-frameworks: $(FRAMEWORKS)/.ready  ## run the tests with PyTorch, TensorFlow, JAX and the libraries on top of them
-	$(FRAMEWORKS)/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m frameworks
+	ls tests/frameworks/test_*.py | xargs -P $(TEST_PROCESSES) -n 1 $(FRAMEWORKS)/bin/python -m pytest -q -m frameworks
+	$(FRAMEWORKS)/bin/python -m pytest -m frameworks --ignore tests/frameworks
 
 # BUDGET_S=600 make harden runs the tests that start within ten minutes, and prints how many it skipped.
 harden: $(READY)  ## kill, crash and attack; property tests with ten times the examples
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --timeout 1800 -m "(harden or hypothesis) and not long" \
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --timeout 1800 -m "(harden or hypothesis) and not long and not frameworks" \
 		--hypothesis-profile many $(HARDEN)
 
 harden-quick: export BUDGET_S ?= 240

@@ -7,7 +7,7 @@ import time
 import uuid
 import weakref
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TextIO, Unpack
@@ -15,11 +15,11 @@ from typing import Any, Self, TextIO, Unpack
 from augment.client.declaration import stream_declaration
 from augment.client.replicas import Replicas, ReplicaStatus
 from augment.client.stream import ClientStream
-from augment.client.transport import JobError, Transport
+from augment.client.transport import ClientError, JobError, Transport
 from augment.expansion.options import OPTIONS, ExpansionKeywords, ExpansionOptions
 from augment.samples.sample import Batch
 from augment.tta.merge import Merged, merge_predictions
-from augment.validation import MaxFailures
+from augment.validation import MaxFailures, quoted
 
 _POLL_S = 0.25
 _FINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -99,10 +99,18 @@ class Client:
     def __init__(
         self, url: str | Sequence[str], key: str | None = None, *, timeout_s: float = 60.0, deadline_s: float = 120.0
     ) -> None:
+        if not isinstance(url, str | Iterable):
+            raise ClientError(f"url is {quoted(url)}; give a URL like http://host:8000, or a list of them")
         urls = [url] if isinstance(url, str) else list(url)
         self._transport = Transport(urls, key, timeout_s=timeout_s, deadline_s=deadline_s)
         self._replicas = Replicas(self._transport)
         self._streams: weakref.WeakSet[ClientStream] = weakref.WeakSet()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_streams"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _streams=weakref.WeakSet())
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +133,7 @@ class Client:
     def replicas(self) -> tuple[ReplicaStatus, ...]:
         """State, latency and share of each replica, in the order of the URLs."""
         self._replicas.discover()
-        self._replicas.probe_due()
+        self._replicas.check()
         return self._replicas.status()
 
     @property

@@ -159,8 +159,8 @@ class StreamPyDataset(keras.utils.PyDataset):
         """
         if self._asked and not self.callback.is_used:
             raise ClientError(
-                "the position is unknown: batches were read without data.callback, which counts trained batches; give it "
-                "to fit, callbacks=[data.callback]"
+                "the position is unknown: batches were read without data.callback, which counts them; give it "
+                "to fit (callbacks=[data.callback])"
             )
         epoch, index = self._trained or self._loaded or (self._epoch, self._start)
         return {"stream": self._stream.id, "epoch": epoch, "next_batch": index}

@@ -55,6 +55,8 @@ _NUM_LATENCIES = 64
 _NUM_AHEAD = 64
 """Batches after the window that are announced to a replica, so that all of its workers have work."""
 _TOO_MANY = 429
+OF_THIS_REPLICA = frozenset({401, 403, 404, 409})
+"""Statuses that another replica may not have: another key, no such dataset, changed files, another engine."""
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.005, 0.5
 _NONE = ClientError("")
 
@@ -88,8 +90,8 @@ class ReplicaStatus:
     latency_s: float | None
     num_batches: int
     share: float
-    passed_over: str | None
-    """Error for which the stream that asked last passes the replica over, or None."""
+    problem: str | None
+    """Error for which it is down, or for which the stream that asked last passes it over; or None."""
 
 
 @dataclass(eq=False, slots=True)
@@ -106,6 +108,8 @@ class Replica:
     num_batches: int = 0
     streams: set[str] = field(default_factory=set)
     passed_over: dict[str, tuple[float, RefusedError | ClientError]] = field(default_factory=dict)
+    error: Exception | None = None
+    """The latest failure, until it answers again."""
 
     @property
     def median_s(self) -> float | None:
@@ -132,6 +136,7 @@ class Replicas:
         """Find the replicas: request the id of every URL, and of every address of a host name that has several.
 
         A single URL with a single address is not asked. A replica that does not answer in time is probed again later.
+        Warns with ReplicaWarning if two URLs are one replica.
         """
         with self._lock:
             if self._replicas:
@@ -154,6 +159,36 @@ class Replicas:
                 thread.start()
             for thread in threads:
                 thread.join(_PROBE_TIMEOUT_S)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Let requests begin at a replica that is ready; tell which URLs are not."""
+        with self._lock:
+            replicas = list(self._replicas)
+        ready = [each for each in replicas if each.state is ReplicaState.READY]
+        if ready:
+            self._transport.prefer(ready[0].server)
+        for each in replicas:
+            if each.state is ReplicaState.DOWN:
+                _LOG.warning(
+                    "%s does not answer (%s); it is asked again later", each.server, each.error or "no answer yet"
+                )
+            elif each.state is ReplicaState.DUPLICATE and each.server.address is None:
+                twin = next(other for other in replicas if other.id == each.id and other is not each)
+                warnings.warn(
+                    f"{each.server} is not asked: it is the same replica as {twin.server} ({each.id}). If one home is "
+                    "a copy of the other, delete replica.json of the copy and start it again",
+                    ReplicaWarning,
+                    stacklevel=3,
+                )
+
+    def check(self) -> None:
+        """Probe a single server, of which nothing is known yet: several are probed as they are used."""
+        with self._lock:
+            only = self._replicas[0] if len(self._replicas) == 1 else None
+        if only is not None:
+            self._probe(only)
+        self.probe_due()
 
     def __len__(self) -> int:
         """Number of replicas, including those that are down."""
@@ -172,7 +207,7 @@ class Replicas:
                     latency_s=each.median_s,
                     num_batches=each.num_batches,
                     share=each.num_batches / total if total else 0.0,
-                    passed_over=str(error) if (error := _latest(each.passed_over)) else None,
+                    problem=_problem(each),
                 )
                 for each in self._replicas
             )
@@ -203,16 +238,29 @@ class Replicas:
         known = [each for each in errors if each is not None]
         return max(known, key=lambda each: each[0])[1] if known and len(known) == len(errors) else None
 
+    def reconsider(self, stream_id: str) -> None:
+        """Ask the replicas that a stream passes over again, if it passes all of them over."""
+        if self.refusal(stream_id) is not None:
+            with self._lock:
+                for each in self._replicas:
+                    if stream_id in each.passed_over:
+                        each.passed_over[stream_id] = (0.0, each.passed_over[stream_id][1])
+
+    def count(self) -> None:
+        """Count a batch of the only server."""
+        with self._lock:
+            self._replicas[0].num_batches += 1
+
     def answered(self, replica: Replica, seconds: float) -> None:
         """Record that a replica answered with a batch after ``seconds``."""
         with self._lock:
             replica.num_batches += 1
             replica.latencies.append(seconds)
-            replica.probe_delay_s = _FIRST_PROBE_S
+            replica.probe_delay_s, replica.error = _FIRST_PROBE_S, None
             if replica.state is ReplicaState.DOWN:
                 replica.state = ReplicaState.READY
 
-    def failed(self, replica: Replica, error: BaseException) -> None:
+    def failed(self, replica: Replica, error: Exception) -> None:
         """Record that a replica refused or cut a connection, did not answer in time, or answered 5xx.
 
         After a 500 it is asked last until a probe answers: the batch may be the cause.
@@ -221,6 +269,7 @@ class Replicas:
             if replica.state is not ReplicaState.DOWN:
                 _LOG.warning("%s: %s: %s; asking others", replica.server, type(error).__name__, error)
                 replica.state = ReplicaState.DOWN if is_transient(error) else ReplicaState.SLOW
+                replica.error = error
                 self._probe_later(replica)
 
     def pass_over(self, replica: Replica, stream_id: str, error: RefusedError | ClientError) -> None:
@@ -231,6 +280,13 @@ class Replicas:
             replica.streams.discard(stream_id)
         if is_new:
             warnings.warn(f"{replica.server} is passed over: {error}", ReplicaWarning, stacklevel=2)
+
+    def pass_over_all(self, refused: Mapping[ServiceAddress, RefusedError], stream_id: str) -> None:
+        """Pass over the replicas at these addresses for a stream."""
+        with self._lock:
+            replicas = [each for each in self._replicas if each.server in refused]
+        for each in replicas:
+            self.pass_over(each, stream_id, refused[each.server])
 
     def declared(self, replica: Replica, stream_id: str) -> None:
         """Record that a replica knows a stream by the same id."""
@@ -279,7 +335,7 @@ class Replicas:
             due = [
                 each
                 for each in self._replicas
-                if each.state in {ReplicaState.SLOW, ReplicaState.DOWN} and each.probe_at <= now and not each.is_probed
+                if each.state is not ReplicaState.READY and each.probe_at <= now and not each.is_probed
             ]
             for each in due:
                 each.is_probed = True
@@ -293,6 +349,9 @@ class Replicas:
         except (ClientError, KeyError, ValueError, *TRANSIENT) as error:
             _LOG.debug("%s: %s: %s", replica.server, type(error).__name__, error)
             with self._lock:
+                replica.error = error
+                if replica.state is ReplicaState.DUPLICATE:
+                    replica.id, replica.state = None, ReplicaState.DOWN
                 self._probe_later(replica)
         finally:
             with self._lock:
@@ -303,21 +362,31 @@ class Replicas:
             return json.loads(answer.read())
 
     def _found(self, replica: Replica, replica_id: str) -> None:
+        """Give a replica its id, unless another one that answers has it: homes may move from one address to another."""
         with self._lock:
-            twin = next((each for each in self._replicas if each is not replica and each.id == replica_id), None)
+            twins = [each for each in self._replicas if each is not replica and each.id == replica_id]
+        is_duplicate = False
+        for twin in twins:
+            if twin.state is ReplicaState.DUPLICATE:
+                continue
+            try:
+                twin_id = str(self._get(twin, "/version")["replica"])
+            except (ClientError, KeyError, ValueError, *TRANSIENT):
+                twin_id = None
+            with self._lock:
+                if twin_id == replica_id and twin.id == replica_id:
+                    is_duplicate = True
+                elif twin_id != twin.id:
+                    twin.id = twin_id
+                    twin.streams.clear()
+                    twin.state = ReplicaState.DOWN if twin_id is None else twin.state
+        with self._lock:
             if replica.id != replica_id:
                 replica.streams.clear()  # another home now answers at this address
-            if twin is None:
-                replica.id, replica.state = replica_id, ReplicaState.READY
-                return
-            replica.state = ReplicaState.DUPLICATE
-        if twin.server.host != replica.server.host:
-            warnings.warn(
-                f"{replica.server} and {twin.server} are the same replica ({replica_id}), and the second is not "
-                "asked. If one home is a copy of the other, delete replica.json of the copy and start it again",
-                ReplicaWarning,
-                stacklevel=2,
-            )
+            replica.id, replica.error = replica_id, None
+            replica.state = ReplicaState.DUPLICATE if is_duplicate else ReplicaState.READY
+            if is_duplicate:
+                replica.probe_at = time.monotonic() + _LONGEST_PROBE_S
 
 
 @dataclass(eq=False, slots=True)
@@ -337,10 +406,15 @@ class _Slot:
     failures: dict[Replica, Exception] = field(default_factory=dict)
     stays_with: Replica | None = None
     batch: Batch | None = None
+    partial: Batch | None = None
+    """A batch of which a replica could not read some records now: taken if no other replica has a better one."""
 
 
-Fetch = Callable[[Replica, int, Sequence[int], Stop], Batch]
-"""Function that reads batch ``index`` from a replica and announces the batches that it will ask for next."""
+Fetch = Callable[[Replica, int, Sequence[int], Stop], tuple[Batch, bool]]
+"""Function that reads batch ``index`` from a replica, and announces the batches that it will ask for next.
+
+False instead of True next to the batch says that the replica could not read some of its records now.
+"""
 
 
 class Window:
@@ -371,24 +445,27 @@ class Window:
         self._size = size
         self._patience = Patience(deadline_s)
         self._stop = stop
-        self._events: queue.Queue[tuple[_Slot, _Attempt, Batch | Exception] | None] = queue.Queue()
+        self._events: queue.Queue[tuple[_Slot, _Attempt, tuple[Batch, bool] | Exception] | None] = queue.Queue()
         self._slots: dict[int, _Slot] = {}
         self._firsts: dict[int, Replica] = {}
         self._failure: Exception = ClientError("no replica has answered yet")
 
     def __iter__(self) -> Iterator[Batch]:
         self._stop.watch(lambda: self._events.put(None))
+        self._replicas.reconsider(self._stream_id)
         try:
             for index in self._indices:
+                self._take_all(0)  # what arrived while the reader was busy is not late
                 self._extend(index)
                 slot = self._slots[index]
                 while slot.batch is None:
                     self._replicas.probe_due()
                     self._ask()
                     self._hedge()
-                    self._wait()
+                    self._take_all(self._next_due_s())
                     if self._stop:
                         return
+                    self._patience.check(self._failure, "the replicas")
                 del self._slots[index]
                 yield slot.batch
                 self._patience.renew()
@@ -421,6 +498,10 @@ class Window:
             self._replicas.earn_hedge()
             self._begin(slot, replica)
             return
+        if slot.partial is not None:
+            self._finish(slot, slot.partial)
+            self._events.put(None)  # nothing is to be waited for
+            return
         able = self._replicas.ranked(self._stream_id, self._epoch, slot.index)
         if able and all(is_fault(error := slot.failures.get(each, _NONE)) and not is_transient(error) for each in able):
             raise slot.failures[able[0]]
@@ -446,7 +527,7 @@ class Window:
 
     def _read(self, slot: _Slot, attempt: _Attempt, ahead: Sequence[int]) -> None:
         try:
-            result: Batch | Exception = self._fetch(attempt.replica, slot.index, ahead, attempt.stop)
+            result: tuple[Batch, bool] | Exception = self._fetch(attempt.replica, slot.index, ahead, attempt.stop)
         except Exception as error:  # noqa: BLE001 - the reader's thread handles it
             result = error
         if not isinstance(result, Exception):
@@ -468,8 +549,8 @@ class Window:
             if self._replicas.take_hedge(attempt.replica, now - attempt.started):
                 self._begin(slot, other)
 
-    def _wait(self) -> None:
-        """Wait for an answer or until the next request or hedge is due, and process all answers."""
+    def _next_due_s(self) -> float:
+        """Return the seconds until something other than an answer needs attention."""
         now = time.monotonic()
         due = [now + _LONGEST_WAIT_S]
         for slot in self._slots.values():
@@ -478,7 +559,10 @@ class Window:
                 due.append(latest.started + self._replicas.hedge_after_s(latest.replica))
             elif slot.batch is None:
                 due.append(slot.ask_at)
-        timeout_s = max(_SHORTEST_WAIT_S, min(due) - now)
+        return max(_SHORTEST_WAIT_S, min(due) - now)
+
+    def _take_all(self, timeout_s: float) -> None:
+        """Wait for an answer at most so long, and take all that have arrived."""
         while True:
             try:
                 event = self._events.get(timeout=timeout_s) if timeout_s else self._events.get_nowait()
@@ -489,14 +573,17 @@ class Window:
             self._take(*event)
             timeout_s = 0
 
-    def _take(self, slot: _Slot, attempt: _Attempt, result: Batch | Exception) -> None:
+    def _take(self, slot: _Slot, attempt: _Attempt, result: tuple[Batch, bool] | Exception) -> None:
         slot.attempts.remove(attempt)
         if slot.batch is not None or attempt.stop:
             return
-        if isinstance(result, Batch):
-            slot.batch = result
-            for other in slot.attempts:
-                other.stop.set()
+        if not isinstance(result, Exception):
+            batch, is_final = result
+            if is_final:
+                self._finish(slot, batch)
+            else:
+                slot.partial = slot.partial or batch
+                slot.failures[attempt.replica] = _NONE
             return
         self._failure = result
         if isinstance(result, RefusedError) and result.status == _TOO_MANY:
@@ -506,14 +593,25 @@ class Window:
         elif isinstance(result, (CallError, *TRANSIENT)) or is_fault(result):
             slot.failures[attempt.replica] = result
             self._replicas.failed(attempt.replica, result)
-        elif isinstance(result, RefusedError | ClientError):
+        elif isinstance(result, ClientError) and (
+            not isinstance(result, RefusedError) or result.status in OF_THIS_REPLICA
+        ):
             self._replicas.pass_over(attempt.replica, self._stream_id, result)
         else:
             raise result
 
+    def _finish(self, slot: _Slot, batch: Batch) -> None:
+        slot.batch = batch
+        for other in slot.attempts:
+            other.stop.set()
 
-def _latest(passed_over: Mapping[str, tuple[float, Exception]]) -> Exception | None:
-    return max(passed_over.values(), key=lambda each: each[0])[1] if passed_over else None
+
+def _problem(replica: Replica) -> str | None:
+    if replica.state is not ReplicaState.READY and replica.error is not None:
+        return f"{type(replica.error).__name__}: {replica.error}"
+    if not replica.passed_over:
+        return None
+    return str(max(replica.passed_over.values(), key=lambda each: each[0])[1])
 
 
 def _weight(stream_id: str, epoch: int, index: int, replica_id: str) -> bytes:

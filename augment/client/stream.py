@@ -4,6 +4,7 @@ Arrow reads an answer's body through ``Received``: pixels go from the socket int
 background thread fetches ahead into a bounded queue (``Prefetch``) and ends when the reader stops.
 """
 
+import contextlib
 import copy
 import json
 import queue
@@ -18,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from augment import notebook
-from augment.client.replicas import Replica, Replicas, Window
+from augment import notebook, validation
+from augment.client.replicas import OF_THIS_REPLICA, Replica, Replicas, Window
 from augment.client.transport import (
     TRANSIENT,
     Answer,
@@ -30,6 +31,7 @@ from augment.client.transport import (
     Stop,
     TooManyFailuresError,
     Transport,
+    arguments_checked,
     is_transient,
 )
 from augment.errors import CallError
@@ -90,9 +92,14 @@ class Prefetch:
         self._stop.set()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        with_room = self._items  # wakes a reader in another thread that waits for an item
-        if with_room.empty():
-            with_room.put_nowait((None, None))
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._items.get_nowait()
+        # The generator itself reads no more. Any other reader learns that its epoch is not whole.
+        closed = ClientError(
+            "the stream was closed before the end of the epoch; read the epoch again from this batch on"
+        )
+        self._items.put_nowait((None, closed))
 
     def _run(self) -> None:
         last: tuple[Batch | None, BaseException | None] = (None, None)
@@ -116,6 +123,7 @@ class Prefetch:
 
 _ARROW = "application/vnd.apache.arrow.stream"
 _NOT_FOUND = 404
+_EPOCH_MAX = 2**53 - 1
 
 
 class ReplacedRowsWarning(UserWarning):
@@ -138,17 +146,14 @@ class ClientStream:
         prefetch: int = 2,
         max_failures: MaxFailures | None = None,
     ) -> None:
-        try:
+        with arguments_checked():
             self._budget = FailureBudget(max_failures)
-        except CallError as error:
-            raise ClientError(str(error)) from error
+            self._prefetch = validation.integer("prefetch", prefetch, 0)
         self._transport = transport
         self._replicas = replicas
         self._declaration = dict(declaration)
-        self._prefetch = prefetch
         self._reading: weakref.WeakSet[Prefetch] = weakref.WeakSet()
-        replicas.discover()
-        self.document: Mapping[str, Any] = transport.json("POST", "/v1/streams", self._declaration)
+        self.document: Mapping[str, Any] = self._declare_first()
         self.num_rows = 0
         self.num_failed = 0
 
@@ -255,14 +260,17 @@ class ClientStream:
 
         Warns once at the end (ReplacedRowsWarning) if rows replace records that were refused or have changed.
         """
-        stop = self.num_batches if stop is None else stop
+        with arguments_checked():
+            epoch = validation.integer("epoch", epoch, 0, _EPOCH_MAX)
+            start = validation.integer("start", start, 0)
+            stop = self.num_batches if stop is None else validation.integer("stop", stop, 0)
+            world_size = validation.integer("world_size", world_size, 1)
+            rank = validation.integer("rank", rank, 0, world_size - 1)
         if not 0 <= start <= stop <= self.num_batches:
             raise ClientError(
                 f"start is {start} and stop is {stop}; 0 <= start <= stop <= {self.num_batches} is required, the "
                 "number of batches in an epoch"
             )
-        if not 0 <= rank < world_size:
-            raise ClientError(f"rank is {rank}; with world_size {world_size} ranks are 0 to {world_size - 1}")
         query = {"epoch": epoch, "rank": rank, "world_size": world_size, "format": "arrow"}
         return self._counted(query, start, stop, world_size)
 
@@ -297,6 +305,7 @@ class ClientStream:
                 )
 
     def _fetch(self, query: Mapping[str, Any], start: int, stop: int, stopped: Stop) -> Iterator[Batch]:
+        self._replicas.discover()  # a pickled copy has not done so
         if len(self._replicas) > 1:
             return self._from_replicas(query, range(start, stop), stopped)
         return self._from_server(query, start, stop, stopped)
@@ -305,10 +314,14 @@ class ClientStream:
         """Read a range of batches in one answer, which the service renders ahead; after a cut, resume in another."""
         server, index = self._transport.current, start
         patience = Patience(self._transport.deadline_s, stopped.sleep)
-        was_unknown = False
+        was_unknown = is_unknown = False
         while index < stop and not stopped:
             try:
+                if is_unknown:
+                    self._declare(server)
+                    was_unknown, is_unknown = True, False
                 for batch in self._read(server, "", {**query, "start": index, "stop": stop}, stopped):
+                    self._replicas.count()
                     yield replace(batch, epoch=query["epoch"], index=index)
                     index += 1
                     was_unknown = False
@@ -319,8 +332,7 @@ class ClientStream:
                 if stopped:
                     return
                 if isinstance(error, RefusedError) and error.status == _NOT_FOUND and not was_unknown:
-                    was_unknown = True
-                    self._declare(server)
+                    is_unknown = True
                 elif is_transient(error):
                     patience.wait(error, str(server))
                 else:
@@ -329,7 +341,7 @@ class ClientStream:
     def _from_replicas(self, query: Mapping[str, Any], indices: range, stopped: Stop) -> Iterator[Batch]:
         epoch = query["epoch"]
 
-        def fetch(replica: Replica, index: int, ahead: Sequence[int], stop: Stop) -> Batch:
+        def fetch(replica: Replica, index: int, ahead: Sequence[int], stop: Stop) -> tuple[Batch, bool]:
             path = f"/{epoch}/{index}"
             part = {name: value for name, value in query.items() if name != "epoch"}
             headers = {"Augment-Ahead": ",".join(map(str, ahead))} if ahead else {}
@@ -338,8 +350,9 @@ class ClientStream:
                 if self.id not in replica.streams:
                     self._declare(replica.server)
                     self._replicas.declared(replica, self.id)
+                answer_headers: dict[str, str] = {}
                 try:
-                    batches = list(self._read(replica.server, path, part, stop, headers))
+                    batches = list(self._read(replica.server, path, part, stop, headers, answer_headers))
                 except RefusedError as error:
                     if error.status != _NOT_FOUND or was_unknown:
                         raise
@@ -350,7 +363,8 @@ class ClientStream:
                     raise CallError(
                         f"{replica.server} answered with {len(batches)} batches, not with batch {index} alone"
                     )
-                return replace(batches[0], epoch=epoch, index=index)
+                # Without an ETag the batch is not final: the replica could not read some of its records now.
+                return replace(batches[0], epoch=epoch, index=index), "etag" in answer_headers
 
         size = max(self._prefetch, 2 * len(self._replicas))
         window = Window(
@@ -372,6 +386,7 @@ class ClientStream:
         query: Mapping[str, Any],
         stopped: Stop,
         headers: Mapping[str, str] = MappingProxyType({}),
+        answer_headers: dict[str, str] | None = None,
     ) -> Iterator[Batch]:
         try:
             with self._transport.open(
@@ -382,9 +397,30 @@ class ClientStream:
                 headers={"Accept": _ARROW, **headers},
                 watch=stopped.watch,
             ) as answer:
+                if answer_headers is not None:
+                    answer_headers.update({name.lower(): value for name, value in answer.headers.items()})
                 yield from arrow.read_batches(Received(answer))
         finally:
             stopped.watch(None)
+
+    def _declare_first(self) -> Mapping[str, Any]:
+        """Declare the stream at the first replica that can serve it, and pass over those that cannot."""
+        self._replicas.discover()
+        refused: dict[ServiceAddress, RefusedError] = {}
+        while True:
+            server = self._transport.current
+            try:
+                document: Mapping[str, Any] = self._transport.json("POST", "/v1/streams", self._declaration)
+            except RefusedError as error:
+                if error.status not in OF_THIS_REPLICA or len(refused) + 1 >= len(self._replicas):
+                    raise next(iter(refused.values()), error) from None
+                refused[server] = error
+                self._transport.leave(server)
+                if self._transport.current in refused:
+                    raise
+            else:
+                self._replicas.pass_over_all(refused, str(document["id"]))
+                return document
 
     def _declare(self, server: ServiceAddress) -> None:
         """Declare the stream at a server that does not know it. Raises ClientError if the server's id differs."""

@@ -19,12 +19,14 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
+from augment import validation
 from augment.client.version_warning import VERSION_HEADER, VersionWarning, warn_of_other_client
+from augment.errors import CallError
 
 
 class ClientError(Exception):
@@ -94,6 +96,15 @@ _BULK_WAIT_MS = 20
 """Longest such wait: a link that needs longer for these bytes (100 Mbit/s) causes few wake-ups anyway."""
 _CAN_WAIT_FOR_MUCH = hasattr(select, "poll") and hasattr(socket, "SO_RCVLOWAT")
 """False on Windows, where each read takes what has arrived."""
+
+
+@contextlib.contextmanager
+def arguments_checked() -> Iterator[None]:
+    """Raise ClientError for a CallError of the block: an argument of the caller's is wrong."""
+    try:
+        yield
+    except CallError as error:
+        raise ClientError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +319,9 @@ class Transport:
     def __init__(self, urls: Sequence[str], key: str | None, *, timeout_s: float, deadline_s: float) -> None:
         if not urls:
             raise ClientError("no URL is given; give one or more")
+        with arguments_checked():
+            timeout_s = validation.seconds("timeout_s", timeout_s)
+            deadline_s = validation.seconds("deadline_s", deadline_s)
         self.servers = tuple(dict.fromkeys(ServiceAddress.parse(url, key) for url in urls))
         self.timeout_s = timeout_s
         self._deadline_s = deadline_s
@@ -339,6 +353,11 @@ class Transport:
         with self._lock:
             return self.servers[self._current]
 
+    def prefer(self, server: ServiceAddress) -> None:
+        """Let the next request go to this server."""
+        with self._lock:
+            self._current = self.servers.index(server)
+
     def leave(self, server: ServiceAddress) -> bool:
         """Switch to the next server. Return True if all have been asked and it is time to wait."""
         with self._lock:
@@ -365,7 +384,7 @@ class Transport:
         if server.key:
             # Basic takes any key (Bearer only ASCII tokens), and other clients also send a key in a URL as Basic.
             sent["Authorization"] = "Basic " + base64.b64encode(f":{server.key}".encode()).decode()
-        timeout_s = timeout_s or self.timeout_s
+        timeout_s = timeout_s or min(self.timeout_s, self._deadline_s)
         connection = server.connect(min(timeout_s, _CONNECT_S))
         connection.sock.settimeout(timeout_s)
         answer = Answer(connection, method, target, body, sent, watch)
@@ -404,8 +423,10 @@ class Transport:
                 with self.open(server, method, path, **sent) as answer:
                     return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
             except (RefusedError, *TRANSIENT) as error:
+                if not is_transient(error) and not is_fault(error):
+                    raise
                 all_tried = only is not None or self.leave(server)
-                if not all_tried and (is_transient(error) or is_fault(error)):
+                if not all_tried:
                     _LOG.warning("%s: %s: %s; asking %s", server, type(error).__name__, error, self.current)
                     continue
                 if not is_transient(error):

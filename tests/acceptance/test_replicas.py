@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import random
+import shutil
 import signal
 import socket
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from augment.client import Client, ClientStream, RefusedError, ReplicaWarning
+from augment.client import Client, ClientError, ClientStream, RefusedError, ReplicaWarning
 from augment.images.encode import encode_image
 from augment.samples.sample import Batch
 from tests.acceptance.servers_for_tests import Server, wait_until
@@ -150,7 +151,7 @@ def test_a_replica_that_cannot_serve_a_stream_is_passed_over_with_one_warning(
             assert any(empty.url in message and "404" in message for message in messages)
             status = client.replicas
             assert [each.share for each in status] == [1.0, 0.0, 0.0]
-            assert status[1].passed_over is not None
+            assert status[1].problem is not None
         with Client(replicas[0].url) as client:
             stream = _declare(client, seed=4)
             assert found == [_digest(stream.epoch(epoch)) for epoch in range(2)]
@@ -185,7 +186,7 @@ def test_the_second_replica_serves_if_the_first_answers_500_to_everything(replic
 def test_one_service_under_two_names_is_one_replica(replicas: Sequence[Server]) -> None:
     port = replicas[0].url.rsplit(":", 1)[1]
     with Client([replicas[0].url, f"http://localhost:{port}"]) as client:
-        with pytest.warns(ReplicaWarning, match="are the same replica"):
+        with pytest.warns(ReplicaWarning, match="it is the same replica as"):
             stream = _declare(client, seed=6)
         assert len(_digest(stream.epoch(0))) == stream.num_batches
         assert sorted(each.state for each in client.replicas) == ["duplicate", "ready"]
@@ -227,11 +228,102 @@ def test_a_full_replica_is_asked_again_and_not_left(tmp_path: Path, images: Path
         assert len(found[0]) == 8
 
 
+def test_an_argument_that_is_wrong_does_not_cost_others_the_stream(replicas: Sequence[Server]) -> None:
+    with Client([each.url for each in replicas]) as client:
+        stream = _declare(client, seed=11)
+        with pytest.raises(RefusedError, match="422"):
+            list(stream.epoch(0, world_size=3))
+        assert len(_digest(stream.epoch(0))) == stream.num_batches
+        for wrong in ({"epoch": -1}, {"epoch": 0, "world_size": 0}, {"epoch": 0, "rank": "0"}):
+            with pytest.raises(ClientError, match=f"{list(wrong)[-1]} is "):
+                stream.epoch(**wrong)
+
+
+def test_a_reader_of_a_closed_client_learns_that_its_epoch_is_not_whole(replicas: Sequence[Server]) -> None:
+    for urls in ([replicas[0].url], [each.url for each in replicas]):
+        with Client(urls) as client:
+            batches = _declare(client, seed=12, prefetch=2).epoch(0)
+            next(batches)
+        with pytest.raises(ClientError, match="closed before the end"):
+            list(batches)
+
+
+def test_the_first_url_may_lack_the_dataset(tmp_path: Path, replicas: Sequence[Server]) -> None:
+    with Server(tmp_path / "empty") as empty:
+        empty.wait_ready()
+        with Client([empty.url, replicas[0].url]) as client:
+            with pytest.warns(ReplicaWarning, match="is passed over"):
+                stream = _declare(client, seed=13)
+            assert len(_digest(stream.epoch(0))) == stream.num_batches
+        with Client([empty.url, empty.url + "/"]) as client, pytest.raises(RefusedError, match="404"):
+            _declare(client, seed=13)
+
+
+def test_a_refused_call_leaves_later_calls_where_they_were(replicas: Sequence[Server]) -> None:
+    with Client([each.url for each in replicas]) as client:
+        first = client.version["replica"]
+        with pytest.raises(RefusedError, match="422"):
+            client.stream(dataset="photos", pipeline={"transforms": [{"HorizontalFlop": {}}]})
+        assert client.version["replica"] == first
+
+
+def test_a_trainer_that_pauses_hedges_nothing(replicas: Sequence[Server], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "augment.client")
+    with Client([each.url for each in replicas]) as client:
+        stream = _declare(client, seed=14, prefetch=1)
+        list(stream.epoch(0))  # the medians are known
+        caplog.clear()
+        batches = stream.epoch(0)
+        next(batches)
+        time.sleep(3)
+        list(batches)
+        assert not any("no answer for 3" in message for message in _hedged(caplog))
+
+
+@pytest.mark.harden
+def test_homes_may_move_from_one_address_to_another(tmp_path: Path, images: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        one, other = (_replica(stack, tmp_path / name, images) for name in ("one", "other"))
+        with Client([one.url, other.url], deadline_s=60) as client:
+            stream = _declare(client, seed=15)
+            expected = _digest(stream.epoch(0))
+            for server in (one, other):
+                server.kill()
+            moved = [
+                stack.enter_context(Server(home, data_roots=images.parent, port=int(server.url.rsplit(":", 1)[1])))
+                for home, server in ((other.home, one), (one.home, other))
+            ]
+            for server in moved:
+                server.wait_ready()
+            assert _digest(stream.epoch(0)) == expected
+            wait_until(lambda: [each.state for each in client.replicas] == ["ready", "ready"])
+
+
+@pytest.mark.harden
+def test_a_file_that_changed_on_one_replica_changes_no_batch(tmp_path: Path, images: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        folders = [tmp_path / name for name in ("a", "b")]
+        servers = []
+        for folder in folders:
+            shutil.copytree(images, folder / "data" / "images")
+            server = Server(folder / "home", data_roots=folder / "data", port=_free_port(), batch_cache_bytes=1 << 20)
+            servers.append(stack.enter_context(server))
+            server.register(folder / "data" / "images")
+        with Client(servers[0].url) as client:
+            expected = _digest(_declare(client, seed=16).epoch(0))
+        for path in sorted((folders[1] / "data" / "images").rglob("*.png"))[::5]:
+            path.write_bytes(path.read_bytes() + b"changed")
+        with Client([each.url for each in servers]) as client:
+            assert _digest(_declare(client, seed=16).epoch(0)) == expected
+
+
 def test_a_pickled_stream_reads_on(replicas: Sequence[Server]) -> None:
     with Client([each.url for each in replicas]) as client:
         stream = _declare(client, seed=9)
+        assert pickle.loads(pickle.dumps(client)).version == client.version  # noqa: S301 - our own
         copy = pickle.loads(pickle.dumps(stream))  # noqa: S301 - our own
         assert _digest(copy.epoch(1)) == _digest(stream.epoch(1))
+        assert len(copy._replicas) == NUM_REPLICAS
 
 
 @pytest.mark.harden
