@@ -324,7 +324,7 @@ def test_a_training_stream_says_how_many_rows_an_epoch_drops(client: Client) -> 
     stream = client.stream(dataset="noise", pipeline=PIPELINE, batch_size=BATCH_SIZE)
     assert stream.document["shuffle"] is True
     assert stream.document["drop_last"] is True
-    assert stream.notices == ("each epoch drops 2 of 22 rows, which fill no batch of 4; drop_last=False keeps them",)
+    assert stream.notices == ("each epoch drops 2 of 22 rows, too few for a batch of 4; drop_last=False keeps them",)
 
 
 def test_rows_that_stand_for_refused_records_are_warned_of_once_an_epoch(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_rows_that_stand_for_refused_records_are_warned_of_once_an_epoch(tmp_pat
         stream = other.stream(dataset="changed", pipeline=PIPELINE, batch_size=BATCH_SIZE)
         for epoch in range(2):
             with pytest.warns(
-                ReplacedRowsWarning, match=rf"epoch {epoch}: 1 of 8 rows stand for .*the first for 3;"
+                ReplacedRowsWarning, match=rf"epoch {epoch}: 1 of 8 rows replace .*the first of them 3;"
             ) as told:
                 assert sum(len(batch) for batch in stream.epoch(epoch)) == 8
             assert len([each for each in told if each.category is ReplacedRowsWarning]) == 1

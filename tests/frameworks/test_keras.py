@@ -144,7 +144,7 @@ def test_without_the_callback_each_epoch_is_whole_and_the_position_unknown(strea
     for epoch in sorted({epoch for epoch, _ in seen})[-2:]:
         assert {index for number, index in seen if number == epoch} == set(range(NUM_BATCHES))
     assert len({epoch for epoch, _ in seen}) >= 3
-    with pytest.raises(ClientError, match=r"position is unknown; .*callbacks=\[data.callback\]"):
+    with pytest.raises(ClientError, match=r"position is unknown: .*callbacks=\[data.callback\]"):
         data.state_dict()
 
 
