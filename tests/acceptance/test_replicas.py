@@ -53,6 +53,7 @@ def replicas(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator
 def _replica(stack: contextlib.ExitStack, home: Path, images: Path, **settings: object) -> Server:
     server = stack.enter_context(Server(home, data_roots=images.parent, port=_free_port(), **settings))
     server.register(images)
+    server.wait_ready()
     return server
 
 
@@ -207,6 +208,7 @@ def test_a_name_with_several_addresses_is_several_replicas(
         for host in hosts:
             server = stack.enter_context(Server(tmp_path / host, data_roots=images.parent, port=port, host=host))
             server.register(images)
+            server.wait_ready()
         with Client(f"http://replicas.test:{port}") as client:
             stream = _declare(client, seed=7)
             assert len(_digest(stream.epoch(0))) == stream.num_batches
