@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from augment import notebook, validation
+from augment import validation
 from augment.client.replicas import OF_THIS_REPLICA, Replica, Replicas, Window
 from augment.client.transport import (
     TRANSIENT,
@@ -37,6 +37,7 @@ from augment.client.transport import (
 from augment.errors import CallError
 from augment.normalize.images import denormalise, normalize
 from augment.normalize.pixel_format import PixelFormat
+from augment.samples import notebook
 from augment.samples.sample import Batch
 from augment.tta.merge import Merged, merge_predictions
 from augment.validation import FailureBudget, MaxFailures

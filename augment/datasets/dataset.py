@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from augment import notebook, validation
+from augment import validation
 from augment.address import digest_fields
 from augment.datasets import keys, manifest, read
 from augment.datasets.manifest import Manifest, MaskRow, Size, SplitSummary
@@ -26,7 +26,7 @@ from augment.errors import AugmentError, CallError, DatasetError
 from augment.images import masks
 from augment.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from augment.images.headers import Conversion
-from augment.samples import annotations
+from augment.samples import annotations, notebook
 from augment.samples.sample import MaskFile, Record, Refusal, thumbnail_of
 
 TRAINING_SPLITS = ("train", "training")

@@ -1,6 +1,6 @@
 """Drawings of a sample's targets on its image, for people to look at: boxes with names, tinted masks, keypoints.
 
-The colours are those of ``colours.py``. They are not part of any address.
+The colours are those of ``augment.samples.colours``. They are not part of any address.
 """
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from augment.colours import Colour, bright, class_colour
+from augment.samples.colours import Colour, bright, class_colour
 from augment.samples.sample import Sample
 
 _TINT = 0.5

@@ -13,13 +13,14 @@ from typing import Final, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from augment import notebook, validation
+from augment import validation
 from augment.chance import check_address
 from augment.datasets.dataset import Dataset
 from augment.errors import CallError, PipelineError, Problem
 from augment.pipelines import document
 from augment.pipelines.spec import PipelineSpec
 from augment.render import records
+from augment.samples import notebook
 from augment.samples.inputs import as_image
 from augment.samples.sample import Sample
 from augment.transforms.resolve import resolve

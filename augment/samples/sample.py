@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import notebook, validation
-from augment.colours import bright, class_colour
+from augment import validation
 from augment.errors import Reason
-from augment.notebook import Thumbnail
+from augment.samples import notebook
 from augment.samples.annotations import BY_KEYPOINT
+from augment.samples.colours import bright, class_colour
+from augment.samples.notebook import Thumbnail
 
 UNLABELLED = -1
 """Label of a row without a class in a dataset that has classes."""

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment import colours
 from augment.cli import app, exit_codes, preview
 from augment.errors import DatasetError, PipelineError
 from augment.images.decode import decode_image
 from augment.pipelines.document import parse
 from augment.render.pipeline import Pipeline
 from augment.render.renderer import Renderer
+from augment.samples import colours
 from augment.scanning.scan import scan
 from augment.transforms.resolve import resolve
 from tests.augment.folders_for_tests import lay, pattern

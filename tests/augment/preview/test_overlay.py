@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augment import colours
 from augment.errors import CallError
 from augment.preview.contact_sheet import contact_sheet
 from augment.preview.overlay import Overlay
+from augment.samples import colours
 from augment.samples.sample import Sample
 
 GREY = 100

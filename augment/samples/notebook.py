@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.colours import Colour, bright, class_colour
+from augment.samples.colours import Colour, bright, class_colour
 
 IMAGES_MAX = 12
 """Images of one page: together less than a megabyte."""

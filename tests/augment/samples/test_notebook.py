@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import augment
-from augment import notebook
-from augment.colours import bright, class_colour
 from augment.images.decode import decode_image
-from augment.notebook import IMAGES_MAX, Thumbnail
+from augment.samples import notebook
+from augment.samples.colours import bright, class_colour
+from augment.samples.notebook import IMAGES_MAX, Thumbnail
 from augment.samples.sample import Batch
 
 GREY = 100
