@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from augment import engine, notebook, validation
+from augment import engine, validation
 from augment.dataset_stats import mean_std
 from augment.datasets.dataset import Dataset
 from augment.errors import AugmentError, CallError, DatasetError, StorageError
@@ -30,6 +30,7 @@ from augment.render.references import References, take
 from augment.render.renderer import ReferenceSource, Renderer, RenderSource, check_seed
 from augment.render.result_file import Laid
 from augment.render.views import problems_of_view, take_views
+from augment.samples import notebook
 from augment.samples.sample import Batch, Rendered
 from augment.scanning import scan
 from augment.streams.batch import BatchRenderer, Shape
