@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -58,6 +58,16 @@ def quoted_json(value: object, most: int = MAX_QUOTED) -> str:
         return abridged(json.dumps(value, ensure_ascii=False), most)
     except (TypeError, ValueError, RecursionError):
         return quoted(value, most)
+
+
+def option(default: T, description: str, *, output_member: str | None = None, **schema: object) -> T:
+    """Return a dataclass field that describes an option; ``schema`` is for pydantic's ``Field``.
+
+    ``output_member`` names the option's member in the object ``output`` of a request, if it belongs there.
+    """
+    metadata = {"description": description, "output_member": output_member, "schema": schema}
+    described: T = field(default=default, metadata=metadata)
+    return described
 
 
 def integer(name: str, value: object, least: int, most: int | None = None) -> int:

@@ -1,8 +1,9 @@
 """Models of requests and answers, which validate requests and are shown in OpenAPI."""
 
 import bisect
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -12,6 +13,8 @@ from augment.validation import FailureBudget
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 """OpenAPI content of binary bodies."""
+
+M = TypeVar("M", bound=BaseModel)
 
 Responses = dict[int | str, dict[str, Any]]
 """Responses of a route in OpenAPI, by status."""
@@ -127,3 +130,17 @@ class Version(BaseModel):
     revision: int = Field(description="Number of changes of this project that altered a pixel.")
     architecture: str = Field(examples=["x86-64-avx2"])
     libraries: dict[str, Any] = Field(description="Each library that decides a pixel, with its version.")
+
+
+def with_options(
+    options: Mapping[str, dataclasses.Field[Any]], types: Mapping[str, Any]
+) -> Callable[[type[M]], type[M]]:
+    """Add members to a model: options as ``augment.validation.option`` describes them, by the members' names."""
+    members: dict[str, Any] = {}
+    for name, each in options.items():
+        default = list(each.default) if isinstance(each.default, tuple) else each.default
+        schema = Field(default, description=each.metadata["description"], **each.metadata["schema"])
+        members[name] = (types[name], schema)
+    return lambda model: create_model(
+        model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **members
+    )

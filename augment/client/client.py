@@ -18,6 +18,7 @@ from augment.client.stream import ClientStream
 from augment.client.transport import ClientError, JobError, Transport
 from augment.expansion.options import OPTIONS, ExpansionKeywords, ExpansionOptions
 from augment.samples.sample import Batch
+from augment.streams.options import STREAM_OPTIONS, StreamKeywords, StreamOptions
 from augment.tta.merge import Merged, merge_predictions
 from augment.validation import MaxFailures, quoted
 
@@ -176,31 +177,20 @@ class Client:
         dataset: str,
         pipeline: str | Mapping[str, Any] | Sequence[Any] | None = None,
         views: Sequence[Mapping[str, Any]] | None = None,
-        batch_size: int = 64,
-        seed: int = 0,
-        split: str | None = None,
-        shuffle: bool | None = None,
-        drop_last: bool | None = None,
-        repeats: int = 1,
-        mix: str | Mapping[str, Any] | None = None,
-        normalize: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any] | None] | None = None,
-        dtype: Any = "uint8",
-        layout: str = "NHWC",
         prefetch: int = 2,
         max_failures: MaxFailures | None = None,
+        **options: Unpack[StreamKeywords],
     ) -> ClientStream:
         """Declare a stream that fetches up to ``prefetch`` batches ahead.
 
-        ``views`` (in place of ``pipeline``), ``repeats``, ``mix``, ``normalize``, ``dtype`` and ``layout`` are those
-        of ``augment.Stream``. ``pipeline`` may also be a list of steps, ``normalize`` the name of statistics
+        ``views`` (in place of ``pipeline``) are those of ``augment.Stream``, ``options`` the fields of
+        ``StreamOptions``. ``pipeline`` may also be a list of steps, ``normalize`` the name of statistics
         (``"imagenet"``), and ``dtype`` a type of NumPy or a framework. ``max_failures`` bounds the rows of this run
         that replace refused records: a count, or a fraction above 0 and below 1.
         """
-        declaration = {
-            "dataset": dataset, "pipeline": pipeline, "views": views, "batch_size": batch_size, "seed": seed,
-            "split": split, "shuffle": shuffle, "drop_last": drop_last, "repeats": repeats, "mix": mix,
-            "normalize": normalize, "dtype": dtype, "layout": layout,
-        }  # fmt: skip
+        asked = StreamOptions(**options)
+        declaration: dict[str, Any] = {"dataset": dataset, "pipeline": pipeline, "views": views}
+        declaration |= {name: getattr(asked, name) for name in STREAM_OPTIONS}
         stream = ClientStream(
             self._transport,
             self._replicas,

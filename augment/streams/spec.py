@@ -1,7 +1,6 @@
 """StreamSpec, whose digest is the stream's id, and the rows of its batches."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Final
 
 import rfc8785
 
@@ -13,12 +12,7 @@ from augment.mixing.mix import Mix
 from augment.normalize.pixel_format import PixelFormat
 from augment.normalize.section import Sections
 from augment.render.renderer import check_seed
-
-BATCH_SIZE_MAX: Final = 65_536
-"""Twice the largest batch of a published recipe (LARS, 32,768)."""
-
-REPEATS_MAX: Final = 64
-"""Hoffer et al. ("Augment your batch", 2020) go up to 40 copies of a record in a batch."""
+from augment.streams.options import BATCH_SIZE_MAX, REPEATS_MAX
 
 
 @dataclass(frozen=True, slots=True)

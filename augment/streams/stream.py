@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from augment import engine, validation
 from augment.dataset_stats import mean_std
@@ -34,7 +34,8 @@ from augment.samples import notebook
 from augment.samples.sample import Batch, Rendered
 from augment.scanning import scan
 from augment.streams.batch import BatchRenderer, Shape
-from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX, BatchSlice, StreamSpec
+from augment.streams.options import BATCH_SIZE_MAX, REPEATS_MAX, StreamKeywords, StreamOptions
+from augment.streams.spec import BatchSlice, StreamSpec
 from augment.streams.tasks import BatchTask, with_provenance
 from augment.transforms import sizes
 from augment.wire import arrow
@@ -58,7 +59,7 @@ class Stream:
             for batch in stream.batches(epoch):
                 train(batch.images, batch.labels)
 
-    ``batch_size`` counts rows. With ``repeats`` each record appears that many times in its batch, each time with
+    ``options`` are the fields of ``StreamOptions``. ``batch_size`` counts rows. With ``repeats`` each record appears that many times in its batch, each time with
     another draw, decoded once. ``views`` in place of ``pipeline`` lists pipelines, or ``{"pipeline": …, "count": n}``:
     each row then has an image of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``.
     ``normalize`` (a section that replaces the pipelines' own; with views a list with one for each), ``dtype``
@@ -78,34 +79,26 @@ class Stream:
         pipeline: Pipeline | str | os.PathLike[str] | None = None,
         *,
         views: Sequence[object] | None = None,
-        batch_size: int = 64,
-        seed: int = 0,
-        split: str | None = None,
-        shuffle: bool | None = None,
-        drop_last: bool | None = None,
-        repeats: int = 1,
-        mix: object = None,
-        normalize: object = None,
-        dtype: str = "uint8",
-        layout: str = "NHWC",
         references: References | None = None,
         workers: Workers | None = None,
+        **options: Unpack[StreamKeywords],
     ) -> None:
         # Check everything that needs no dataset before a scan that may take minutes.
+        asked = StreamOptions(**options)
         self.views = take_views(pipeline, views)
         self._pipelines = [view.pipeline for view in self.views for _ in range(view.count)]
-        seed, batch_size = check_seed(seed), validation.integer("batch_size", batch_size, 1, BATCH_SIZE_MAX)
-        shuffle = None if shuffle is None else validation.flag("shuffle", shuffle)
-        drop_last = None if drop_last is None else validation.flag("drop_last", drop_last)
-        repeats = validation.integer("repeats", repeats, 1, REPEATS_MAX)
-        mixed = None if mix is None else parse_mix(mix)
-        form = PixelFormat(dtype, layout)
-        sections = section.choose([each.spec.normalize for each in self._pipelines], normalize, form)
+        seed, batch_size = check_seed(asked.seed), validation.integer("batch_size", asked.batch_size, 1, BATCH_SIZE_MAX)
+        shuffle = None if asked.shuffle is None else validation.flag("shuffle", asked.shuffle)
+        drop_last = None if asked.drop_last is None else validation.flag("drop_last", asked.drop_last)
+        repeats = validation.integer("repeats", asked.repeats, 1, REPEATS_MAX)
+        mixed = None if asked.mix is None else parse_mix(asked.mix)
+        form = PixelFormat(asked.dtype, asked.layout)
+        sections = section.choose([each.spec.normalize for each in self._pipelines], asked.normalize, form)
         self._workers: Workers | None = validation.workers("workers", workers)
         specs = [view.pipeline.spec for view in self.views]
         self._references = take(references, specs, has_views=views is not None)
         whole = scan.take(dataset)
-        self.dataset = whole.choose(split)
+        self.dataset = whole.choose(asked.split)
         self._check_pipelines(has_views=views is not None)
         self.image_shapes = tuple(self._image_shape(each) for each in self._pipelines)
         if mixed is not None:

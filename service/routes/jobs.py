@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field
 
 from augment.errors import problems_below
 from augment.expansion.copies import COPIES_MAX
@@ -41,16 +41,9 @@ _TYPES: dict[str, Any] = get_type_hints(ExpansionOptions) | {  # stricter in JSO
 
 def _with_options(*, output: bool) -> Callable[[type[_Model]], type[_Model]]:
     """Add the options of an expansion to a request: those of its output, or the others."""
-    options: dict[str, Any] = {}
-    for name, option in OPTIONS.items():
-        member = option.metadata["output_member"]
-        if (member is not None) == output:
-            default = list(option.default) if isinstance(option.default, tuple) else option.default
-            schema = Field(default, description=option.metadata["description"], **option.metadata["schema"])
-            options[member or name] = (_TYPES[name], schema)
-    return lambda model: create_model(
-        model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **options
-    )
+    members = {name: option.metadata["output_member"] for name, option in OPTIONS.items()}
+    chosen = {members[name] or name: each for name, each in OPTIONS.items() if (members[name] is not None) == output}
+    return schemas.with_options(chosen, {members[name] or name: kind for name, kind in _TYPES.items()})
 
 
 @_with_options(output=True)

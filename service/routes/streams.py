@@ -103,7 +103,7 @@ async def declare_stream(state: Joined, wanted: StreamRequest, response: Respons
         numbers = None
         if await to_thread.run_sync(state.streams.needs_numbers, wanted):
             with state.admission.place():
-                _, numbers = await state.measuring.measured(wanted.dataset, wanted.split)
+                _, numbers = await state.measuring.measured(wanted.dataset, wanted.options.split)
         document, is_new = await to_thread.run_sync(state.streams.declare, wanted, numbers)
     except PipelineError as error:
         raise PipelineError([_placed(one) for one in error.problems]) from error

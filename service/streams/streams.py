@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
@@ -26,7 +26,7 @@ from augment.pipelines.spec import PipelineSpec
 from augment.render.pipeline import Pipeline
 from augment.render.renderer import RenderSource
 from augment.render.views import VIEWS_MAX, View, take_views
-from augment.streams.spec import BATCH_SIZE_MAX, REPEATS_MAX
+from augment.streams.options import STREAM_OPTIONS, StreamOptions
 from augment.streams.stream import Stream
 from augment.validation import quoted
 from service import schemas
@@ -54,6 +54,15 @@ class ViewRequest(schemas.StrictSchema):
     count: int = Field(1, ge=1, le=VIEWS_MAX, description="Number of views, each with another draw.")
 
 
+_TYPES: dict[str, Any] = get_type_hints(StreamOptions) | {  # stricter in JSON
+    "mix": Annotated[Any, WithJsonSchema({"anyOf": [*json_schema()["anyOf"], {"type": "null"}]})],
+    "normalize": dict[str, Any] | _SectionOfEachView | None,
+    "dtype": Literal["uint8", "float32", "float16"],
+    "layout": Literal["NHWC", "NCHW"],
+}
+
+
+@schemas.with_options(STREAM_OPTIONS, _TYPES)
 class StreamRequest(schemas.StrictSchema):
     """Declaration of a stream."""
 
@@ -72,45 +81,14 @@ class StreamRequest(schemas.StrictSchema):
     views: list[ViewRequest] | None = Field(
         None, min_length=1, max_length=VIEWS_MAX, description="Several images of each record, instead of `pipeline`."
     )
-    split: str | None = Field(
-        None, description="The split; by default `train` if the dataset has one, else all records."
-    )
-    batch_size: int = Field(64, ge=1, le=BATCH_SIZE_MAX, description="Rows of a global batch, over all ranks.")
-    seed: int = Field(0, ge=0, description="Seed below 2**64 of draws and order.")
-    shuffle: bool | None = Field(
-        None,
-        description="True: each epoch has another order. False: records are ordered by key. By default true for the "
-        "training split and for a dataset without splits, else false.",
-    )
-    drop_last: bool | None = Field(
-        None,
-        description="True: an epoch leaves out a last batch that is not full. Default as for `shuffle`.",
-    )
-    repeats: int = Field(
-        1,
-        ge=1,
-        le=REPEATS_MAX,
-        description="Rows of each record in a batch, each with another draw; divides `batch_size`.",
-    )
-    mix: Annotated[Any, WithJsonSchema({"anyOf": [*json_schema()["anyOf"], {"type": "null"}]})] = Field(
-        None,
-        description="Transform that mixes the rows of a batch, written as a step of a pipeline; none by default. "
-        "Batches then have `label_weights`.",
-        examples=["MixUp", {"CutMix": {"alpha": 1.0, "per": "row"}}, {"OneOf": {"transforms": ["MixUp", "CutMix"]}}],
-    )
-    normalize: dict[str, Any] | _SectionOfEachView | None = Field(
-        None,
-        description="Normalisation of pixels to floats, instead of the pipeline's own section; in a stream with views "
-        "also a list with one section for each.",
-        examples=[{"method": "standard", "statistics": "dataset"}],
-    )
-    dtype: Literal["uint8", "float32", "float16"] = Field(
-        "uint8", description="Type of images in batches: pixels, which the client normalises, or floats."
-    )
-    layout: Literal["NHWC", "NCHW"] = Field("NHWC", description="Layout of images: channels last or first.")
+
+    @property
+    def options(self) -> StreamOptions:
+        """Options of the stream."""
+        return StreamOptions(**{name: getattr(self, name) for name in STREAM_OPTIONS})
 
 
-_OPTIONS = ("split", "batch_size", "seed", "shuffle", "drop_last", "repeats", "mix", "dtype", "layout")
+_OPTIONS = tuple(name for name in STREAM_OPTIONS if name != "normalize")
 """Options passed unchanged to ``augment.Stream``."""
 
 
@@ -144,8 +122,9 @@ class Streams:
     @staticmethod
     def check_options(wanted: StreamRequest) -> None:
         """Raise PipelineError or CallError if ``normalize``, ``dtype`` or ``layout`` is invalid for any stream."""
-        num_sections = len(wanted.normalize) if isinstance(wanted.normalize, list) else 1
-        section.choose([None] * num_sections, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
+        options = wanted.options
+        num_sections = len(options.normalize) if isinstance(options.normalize, list) else 1
+        section.choose([None] * num_sections, options.normalize, PixelFormat(options.dtype, options.layout))
 
     def needs_numbers(self, wanted: StreamRequest) -> bool:
         """True if the stream needs mean and deviation of the dataset. Raises the pipeline errors of ``declare``."""
@@ -310,7 +289,8 @@ class Streams:
 
 def _sections(wanted: StreamRequest, views: Sequence[View]) -> section.Sections:
     own = [view.pipeline.spec.normalize for view in views for _ in range(view.count)]
-    return section.choose(own, wanted.normalize, PixelFormat(wanted.dtype, wanted.layout))
+    options = wanted.options
+    return section.choose(own, options.normalize, PixelFormat(options.dtype, options.layout))
 
 
 def _document(stream: Stream, dataset: str) -> dict[str, Any]:
