@@ -251,11 +251,12 @@ class Replicas:
         with self._lock:
             self._replicas[0].num_batches += 1
 
-    def answered(self, replica: Replica, seconds: float) -> None:
-        """Record that a replica answered with a batch after ``seconds``."""
+    def answered(self, replica: Replica, seconds: float | None) -> None:
+        """Record that a replica answered with a batch that it rendered in ``seconds``; None if it had it before."""
         with self._lock:
             replica.num_batches += 1
-            replica.latencies.append(seconds)
+            if seconds is not None:
+                replica.latencies.append(seconds)
             replica.probe_delay_s, replica.error = _FIRST_PROBE_S, None
             if replica.state is ReplicaState.DOWN:
                 replica.state = ReplicaState.READY
@@ -410,11 +411,21 @@ class _Slot:
     """A batch of which a replica could not read some records now: taken if no other replica has a better one."""
 
 
-Fetch = Callable[[Replica, int, Sequence[int], Stop], tuple[Batch, bool]]
-"""Function that reads batch ``index`` from a replica, and announces the batches that it will ask for next.
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A batch as a replica gave it.
 
-False instead of True next to the batch says that the replica could not read some of its records now.
-"""
+    ``is_final`` is False if the replica could not read some of its records now, ``was_cached`` True if the replica had
+    rendered it before.
+    """
+
+    batch: Batch
+    is_final: bool = True
+    was_cached: bool = False
+
+
+Fetch = Callable[[Replica, int, Sequence[int], Stop], Fetched]
+"""Function that reads batch ``index`` from a replica, and announces the batches that it will ask for next."""
 
 
 class Window:
@@ -445,10 +456,11 @@ class Window:
         self._size = size
         self._patience = Patience(deadline_s)
         self._stop = stop
-        self._events: queue.Queue[tuple[_Slot, _Attempt, tuple[Batch, bool] | Exception] | None] = queue.Queue()
+        self._events: queue.Queue[tuple[_Slot, _Attempt, Fetched | Exception] | None] = queue.Queue()
         self._slots: dict[int, _Slot] = {}
         self._firsts: dict[int, Replica] = {}
         self._failure: Exception = ClientError("no replica has answered yet")
+        self._has_begun = False
 
     def __iter__(self) -> Iterator[Batch]:
         self._stop.watch(lambda: self._events.put(None))
@@ -467,6 +479,9 @@ class Window:
                         return
                     self._patience.check(self._failure, "the replicas")
                 del self._slots[index]
+                if not self._has_begun:
+                    self._has_begun = True
+                    self._extend(index + 1)
                 yield slot.batch
                 self._patience.renew()
         finally:
@@ -476,9 +491,13 @@ class Window:
                     attempt.stop.set()
 
     def _extend(self, index: int) -> None:
-        """Take batches into the window and ask for them."""
-        for later in range(index, min(self._indices.stop, index + self._size)):
+        """Take batches into the window and ask for them. The first batch is asked for alone, so that it comes soon."""
+        size = self._size if self._has_begun else 1
+        for later in range(index, min(self._indices.stop, index + size)):
             self._slots.setdefault(later, _Slot(later))
+        if not self._has_begun:
+            self._ask()
+            return
         self._firsts.pop(index - 1, None)
         for later in range(index + self._size, min(self._indices.stop, index + self._size + _NUM_AHEAD)):
             if later not in self._firsts and (ranked := self._replicas.ranked(self._stream_id, self._epoch, later)):
@@ -527,11 +546,12 @@ class Window:
 
     def _read(self, slot: _Slot, attempt: _Attempt, ahead: Sequence[int]) -> None:
         try:
-            result: tuple[Batch, bool] | Exception = self._fetch(attempt.replica, slot.index, ahead, attempt.stop)
+            result: Fetched | Exception = self._fetch(attempt.replica, slot.index, ahead, attempt.stop)
         except Exception as error:  # noqa: BLE001 - the reader's thread handles it
             result = error
-        if not isinstance(result, Exception):
-            self._replicas.answered(attempt.replica, time.monotonic() - attempt.started)
+        if isinstance(result, Fetched):
+            seconds = None if result.was_cached else time.monotonic() - attempt.started
+            self._replicas.answered(attempt.replica, seconds)
         self._events.put((slot, attempt, result))
 
     def _hedge(self) -> None:
@@ -573,16 +593,15 @@ class Window:
             self._take(*event)
             timeout_s = 0
 
-    def _take(self, slot: _Slot, attempt: _Attempt, result: tuple[Batch, bool] | Exception) -> None:
+    def _take(self, slot: _Slot, attempt: _Attempt, result: Fetched | Exception) -> None:
         slot.attempts.remove(attempt)
         if slot.batch is not None or attempt.stop:
             return
-        if not isinstance(result, Exception):
-            batch, is_final = result
-            if is_final:
-                self._finish(slot, batch)
+        if isinstance(result, Fetched):
+            if result.is_final:
+                self._finish(slot, result.batch)
             else:
-                slot.partial = slot.partial or batch
+                slot.partial = slot.partial or result.batch
                 slot.failures[attempt.replica] = _NONE
             return
         self._failure = result

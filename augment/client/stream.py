@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from augment import validation
-from augment.client.replicas import OF_THIS_REPLICA, Replica, Replicas, Window
+from augment.client.replicas import OF_THIS_REPLICA, Fetched, Replica, Replicas, Window
 from augment.client.transport import (
     TRANSIENT,
     Answer,
@@ -342,7 +342,7 @@ class ClientStream:
     def _from_replicas(self, query: Mapping[str, Any], indices: range, stopped: Stop) -> Iterator[Batch]:
         epoch = query["epoch"]
 
-        def fetch(replica: Replica, index: int, ahead: Sequence[int], stop: Stop) -> tuple[Batch, bool]:
+        def fetch(replica: Replica, index: int, ahead: Sequence[int], stop: Stop) -> Fetched:
             path = f"/{epoch}/{index}"
             part = {name: value for name, value in query.items() if name != "epoch"}
             headers = {"Augment-Ahead": ",".join(map(str, ahead))} if ahead else {}
@@ -364,8 +364,11 @@ class ClientStream:
                     raise CallError(
                         f"{replica.server} answered with {len(batches)} batches, not with batch {index} alone"
                     )
-                # Without an ETag the batch is not final: the replica could not read some of its records now.
-                return replace(batches[0], epoch=epoch, index=index), "etag" in answer_headers
+                return Fetched(
+                    replace(batches[0], epoch=epoch, index=index),
+                    is_final="etag" in answer_headers,
+                    was_cached="hit" in answer_headers.get("cache-status", ""),
+                )
 
         size = max(self._prefetch, 2 * len(self._replicas))
         window = Window(

@@ -59,9 +59,10 @@ class Stream:
             for batch in stream.batches(epoch):
                 train(batch.images, batch.labels)
 
-    ``options`` are the fields of ``StreamOptions``. ``batch_size`` counts rows. With ``repeats`` each record appears that many times in its batch, each time with
-    another draw, decoded once. ``views`` in place of ``pipeline`` lists pipelines, or ``{"pipeline": …, "count": n}``:
-    each row then has an image of its record for each of them. ``mix`` joins rows, as ``{"MixUp": {"alpha": 0.8}}``.
+    ``options`` are the fields of ``StreamOptions``. ``batch_size`` counts rows. With ``repeats`` each record appears
+    that many times in its batch, each time with another draw, decoded once. ``views`` in place of ``pipeline`` lists
+    pipelines, or ``{"pipeline": …, "count": n}``: each row then has an image of its record for each of them. ``mix``
+    joins rows, as ``{"MixUp": {"alpha": 0.8}}``.
     ``normalize`` (a section that replaces the pipelines' own; with views a list with one for each), ``dtype``
     (``uint8``, ``float32``, ``float16``) and ``layout`` (``NHWC``, ``NCHW``) define the form of the images: ``uint8``
     leaves the arithmetic to the reader. ``references`` are datasets by the names that transforms use.

@@ -183,7 +183,10 @@ async def read_batch(
 
     async def chunks() -> AsyncGenerator[Chunk, None]:
         with state.admission.place() as turn:
-            async with state.batches.lease(state.rendering.part(stream, place, part_format)) as file:
+            part = state.rendering.part(stream, place, part_format)
+            # RFC 9211. A client learns from it how long rendering takes, as opposed to reading from the cache.
+            headers["Cache-Status"] = "augment; hit" if state.batches.is_kept(part.address) else "augment; fwd=miss"
+            async with state.batches.lease(part) as file:
                 turn.leave()
                 state.readers.announce(
                     state.rendering.part(stream, query.place(epoch, later), part_format) for later in announced

@@ -79,6 +79,11 @@ class Batches:
             if not entry.num_holders:
                 self._let_go(wanted.address, entry)
 
+    def is_kept(self, address: Hashable) -> bool:
+        """True if a batch is rendered and kept."""
+        entry = self._entries.get(address)
+        return entry is not None and entry.file is not None
+
     def holds(self, address: Hashable) -> bool:
         """True if a batch is kept or under way."""
         return address in self._entries

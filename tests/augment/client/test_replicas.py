@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.client.replicas import Replica, Replicas, ReplicaState, Window
+from augment.client.replicas import Fetched, Replica, Replicas, ReplicaState, Window
 from augment.client.transport import ClientError, RefusedError, Stop, Transport, UnreachableError
 from augment.samples.sample import Batch
 
@@ -70,7 +70,7 @@ class _Troubles:
         self.in_flight: set[int] = set()
         self.most_in_flight = 0
 
-    def __call__(self, _replica: Replica, index: int, _ahead: Sequence[int], stop: Stop) -> tuple[Batch, bool]:
+    def __call__(self, _replica: Replica, index: int, _ahead: Sequence[int], stop: Stop) -> Fetched:
         with self._lock:
             trouble = self._troubles.get(self._calls, "none")
             self._calls += 1
@@ -86,7 +86,7 @@ class _Troubles:
                     raise RefusedError(429, {"title": "full"}, retry_after_s=0.01)
                 case "slow":
                     stop.sleep(0.2)
-            return _batch(index), True
+            return Fetched(_batch(index))
         finally:
             with self._lock:
                 self.in_flight.discard(index)
@@ -110,7 +110,7 @@ def test_batches_come_in_order_and_once_whatever_happens(
 
 
 def test_all_replicas_that_answer_500_to_the_same_batch_are_believed(urls: list[str]) -> None:
-    def fetch(*_: object) -> tuple[Batch, bool]:
+    def fetch(*_: object) -> Fetched:
         raise RefusedError(500, {"title": "fault"})
 
     with pytest.raises(RefusedError, match="500"):
@@ -118,7 +118,7 @@ def test_all_replicas_that_answer_500_to_the_same_batch_are_believed(urls: list[
 
 
 def test_a_refusal_by_all_replicas_is_raised_and_each_is_warned_of_once(urls: list[str]) -> None:
-    def fetch(*_: object) -> tuple[Batch, bool]:
+    def fetch(*_: object) -> Fetched:
         raise RefusedError(409, {"title": "changed", "detail": "the dataset is another"})
 
     with pytest.warns(UserWarning, match="passed over") as caught, pytest.raises(RefusedError, match="409"):
@@ -127,7 +127,7 @@ def test_a_refusal_by_all_replicas_is_raised_and_each_is_warned_of_once(urls: li
 
 
 def test_replicas_that_are_all_down_are_waited_for_until_the_deadline(urls: list[str]) -> None:
-    def fetch(*_: object) -> tuple[Batch, bool]:
+    def fetch(*_: object) -> Fetched:
         raise ConnectionRefusedError("down")
 
     with pytest.raises(UnreachableError, match=r"no progress for 0\.5 s"):
@@ -135,7 +135,7 @@ def test_replicas_that_are_all_down_are_waited_for_until_the_deadline(urls: list
 
 
 def test_a_fault_of_ours_is_raised_as_it_is(urls: list[str]) -> None:
-    def fetch(*_: object) -> tuple[Batch, bool]:
+    def fetch(*_: object) -> Fetched:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -147,12 +147,12 @@ def test_a_replica_that_hangs_is_hedged_once_and_its_requests_are_cancelled(urls
     hanging = replicas.ranked(STREAM, EPOCH, 0)[0]
     stopped: list[int] = []
 
-    def fetch(replica: Replica, index: int, _: Sequence[int], stop: Stop) -> tuple[Batch, bool]:
+    def fetch(replica: Replica, index: int, _: Sequence[int], stop: Stop) -> Fetched:
         if replica is hanging:
             stop.sleep(60)
             stopped.append(index)
             raise ConnectionResetError("aborted")
-        return _batch(index), True
+        return Fetched(_batch(index))
 
     with replicas._lock:
         for each in replicas._replicas:
@@ -168,12 +168,12 @@ def test_batches_that_come_next_are_announced_to_the_replica_that_will_be_asked(
     replicas = _discover(urls)
     announced: dict[int, Replica] = {}
 
-    def fetch(replica: Replica, index: int, ahead: Sequence[int], _: Stop) -> tuple[Batch, bool]:
+    def fetch(replica: Replica, index: int, ahead: Sequence[int], _: Stop) -> Fetched:
         announced.update(dict.fromkeys(ahead, replica))
-        return _batch(index), True
+        return Fetched(_batch(index))
 
     list(_window(replicas, fetch, range(30)))
-    assert set(announced) >= set(range(8, 30))
+    assert set(announced) >= set(range(9, 30))
     assert all(replicas.ranked(STREAM, EPOCH, index)[0] is replica for index, replica in announced.items())
 
 
