@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from augment import validation
-from augment.client.replicas import OF_THIS_REPLICA, Fetched, Replica, Replicas, Window
+from augment.client.replicas import OF_THIS_REPLICA, Replica, Replicas
 from augment.client.transport import (
     TRANSIENT,
     Answer,
@@ -34,6 +34,7 @@ from augment.client.transport import (
     arguments_checked,
     is_transient,
 )
+from augment.client.window import Fetched, Window
 from augment.errors import CallError
 from augment.normalize.images import denormalise, normalize
 from augment.normalize.pixel_format import PixelFormat

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.client.replicas import Fetched, Replica, Replicas, ReplicaState, Window
+from augment.client.replicas import Replica, Replicas, ReplicaState
 from augment.client.transport import ClientError, RefusedError, Stop, Transport, UnreachableError
+from augment.client.window import Fetched, Window
 from augment.samples.sample import Batch
 
 NUM_REPLICAS = 3
