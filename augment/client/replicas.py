@@ -271,12 +271,16 @@ class Replicas:
         if is_new:
             warnings.warn(f"{replica.server} is passed over: {error}", ReplicaWarning, stacklevel=2)
 
-    def pass_over_all(self, refused: Mapping[ServiceAddress, RefusedError], stream_id: str) -> None:
-        """Pass over the replicas at these addresses for a stream."""
+    def declared_at(
+        self, server: ServiceAddress, refused: Mapping[ServiceAddress, RefusedError], stream_id: str
+    ) -> None:
+        """Record that a stream was declared at one address, and pass over the replicas at those that refused it."""
         with self._lock:
-            replicas = [each for each in self._replicas if each.server in refused]
-        for each in replicas:
-            self.pass_over(each, stream_id, refused[each.server])
+            replicas = {each.server: each for each in self._replicas}
+        if server in replicas:
+            self.declared(replicas[server], stream_id)
+        for address, error in refused.items():
+            self.pass_over(replicas[address], stream_id, error)
 
     def declared(self, replica: Replica, stream_id: str) -> None:
         """Record that a replica knows a stream by the same id."""

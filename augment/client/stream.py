@@ -424,7 +424,7 @@ class ClientStream:
                 if self._transport.current in refused:
                     raise
             else:
-                self._replicas.pass_over_all(refused, str(document["id"]))
+                self._replicas.declared_at(self._transport.current, refused, str(document["id"]))
                 return document
 
     def _declare(self, server: ServiceAddress) -> None:
