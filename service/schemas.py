@@ -109,9 +109,18 @@ def page(name: str, entries: str, model: type[BaseModel], order: str, *, words: 
 
 
 class Health(BaseModel):
-    """The answer of a probe."""
+    """The answer of a liveness probe."""
+
+    status: str = Field(examples=["live"])
+
+
+class Readiness(BaseModel):
+    """The answer of a readiness probe."""
 
     status: str = Field(examples=["ready"])
+    replica: str = Field(
+        description="Id of the replica, as in `GET /version`.", examples=["5f0c8e3b9a614d27b3a1c6de02f7485a"]
+    )
 
 
 class Version(BaseModel):

@@ -338,8 +338,7 @@ class Replicas:
 
     def _probe(self, replica: Replica) -> None:
         try:
-            self._get(replica, "/health/ready")
-            self._found(replica, str(self._get(replica, "/version")["replica"]))
+            self._found(replica, self._replica_id(replica))
         except (ClientError, KeyError, ValueError, *TRANSIENT) as error:
             _LOG.debug("%s: %s: %s", replica.server, type(error).__name__, error)
             with self._lock:
@@ -351,9 +350,10 @@ class Replicas:
             with self._lock:
                 replica.is_probed = False
 
-    def _get(self, replica: Replica, path: str) -> Any:
-        with self._transport.open(replica.server, "GET", path, timeout_s=_PROBE_TIMEOUT_S) as answer:
-            return json.loads(answer.read())
+    def _replica_id(self, replica: Replica) -> str:
+        """Return the id of the replica at an address. Raises if it is not ready."""
+        with self._transport.open(replica.server, "GET", "/health/ready", timeout_s=_PROBE_TIMEOUT_S) as answer:
+            return str(json.loads(answer.read())["replica"])
 
     def _found(self, replica: Replica, replica_id: str) -> None:
         """Give a replica its id, unless another one that answers has it: homes may move from one address to another."""
@@ -364,7 +364,7 @@ class Replicas:
             if twin.state is ReplicaState.DUPLICATE:
                 continue
             try:
-                twin_id = str(self._get(twin, "/version")["replica"])
+                twin_id = self._replica_id(twin)
             except (ClientError, KeyError, ValueError, *TRANSIENT):
                 twin_id = None
             with self._lock:

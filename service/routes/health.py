@@ -23,7 +23,7 @@ async def live() -> dict[str, str]:
 @router.get(
     "/health/ready",
     summary="Readiness probe",
-    response_model=schemas.Health,
+    response_model=schemas.Readiness,
     responses={503: problem("The workers are starting, or the service is about to stop.")},
 )
 @router.get("/v2/health/ready", include_in_schema=False)
@@ -31,7 +31,7 @@ async def ready(state: Joined) -> dict[str, str]:
     """Answer 200 if the service accepts requests; 503 until the workers are ready and once the service is stopping."""
     state.admission.check_open()
     state.warming.check()
-    return {"status": "ready"}
+    return {"status": "ready", "replica": str(state.version["replica"])}
 
 
 @router.get("/metrics", summary="Metrics as Prometheus text", response_class=Response)

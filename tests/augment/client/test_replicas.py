@@ -23,7 +23,7 @@ STREAM, EPOCH = "0" * 32, 4
 
 class _Answering(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = json.dumps({"replica": f"replica-{self.server.server_port}"}).encode()  # type: ignore[attr-defined]
+        body = json.dumps({"status": "ready", "replica": f"replica-{self.server.server_port}"}).encode()  # type: ignore[attr-defined]
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
