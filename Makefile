@@ -43,8 +43,8 @@ harden-quick: HARDEN := --hypothesis-seed 0
 harden-quick: harden  ## the same within four minutes, with the same examples each time
 
 test-readme: $(READY)  ## run every block of the README in a fresh clone, and install the base (minutes)
-	PYTHON="$(PYTHON)" $(BIN)/python -m pytest tests/acceptance/test_readme.py tests/acceptance/test_installation.py \
-		tests/augment/test_extension_points.py -m readme \
+	PYTHON="$(PYTHON)" $(BIN)/python -m pytest tests/augment/test_extension_points.py tests/acceptance/test_readme.py \
+		tests/acceptance/test_installation.py -m readme \
 		--timeout 1800
 
 check: lint test test-frameworks test-readme harden-quick gate  ## run everything that CI runs
