@@ -1,7 +1,7 @@
 """augment over HTTP to several trainers on one stream, each in a separate process.
 
-Options: ``trainers``; ``replicas`` of the service with 1 worker each, without which one service has the workers of the
-work; ``stall_s``, the time for which one of the replicas is stopped (SIGSTOP) in the middle of the measurement.
+Options: ``trainers``; ``replicas`` of the service with ``workers`` each (1), without which one service has the workers
+of the work; ``stall_s``, the time for which one of the replicas is stopped (SIGSTOP) in the middle of the measurement.
 
 All trainers take the warm batches, wait for each other, take the measured ones and wait again.
 """
@@ -31,7 +31,7 @@ NEEDS = ours.NEEDS
 def run(trainer: Trainer) -> None:
     work, options = trainer.work, trainer.work.options
     with contextlib.ExitStack() as stack:
-        services = [stack.enter_context(served.started(each)) for each in _homes(work, options.get("replicas"))]
+        services = [stack.enter_context(served.started(each)) for each in _homes(work)]
         for service in services:
             served.register(service.client, work.folder)
         urls = json.dumps([service.url for service in services])
@@ -53,11 +53,15 @@ def run(trainer: Trainer) -> None:
         trainer.say("end", images=len(readers) * work.num_batches * work.batch_size)
 
 
-def _homes(work: Work, num_replicas: int | None) -> list[Work]:
-    """Return the work of each replica: a separate home, and 1 worker."""
-    if num_replicas is None:
+def _homes(work: Work) -> list[Work]:
+    """Return the work of each replica, with a separate home."""
+    if "replicas" not in work.options:
         return [work]
-    return [replace(work, home=f"{work.home}-{number}", num_workers=1) for number in range(num_replicas)]
+    num_workers = work.options.get("workers", 1)
+    return [
+        replace(work, home=f"{work.home}-{number}", num_workers=num_workers)
+        for number in range(work.options["replicas"])
+    ]
 
 
 def _stall(service: served.Service, seconds: float) -> None:
