@@ -94,16 +94,13 @@ class Replica:
     probe_delay_s: float = FIRST_PROBE_S
     is_probed: bool = False
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_NUM_LATENCIES))
+    median_s: float | None = None
+    """Median time of its latest renderings, or None before the first."""
     num_batches: int = 0
     streams: set[str] = field(default_factory=set)
     passed_over: dict[str, tuple[float, RefusedError | ClientError]] = field(default_factory=dict)
     error: Exception | None = None
     """The latest failure, until it answers again."""
-
-    @property
-    def median_s(self) -> float | None:
-        """Median time of its latest batches, or None before the first."""
-        return statistics.median(self.latencies) if self.latencies else None
 
 
 class Replicas:
@@ -246,6 +243,7 @@ class Replicas:
             replica.num_batches += 1
             if seconds is not None:
                 replica.latencies.append(seconds)
+                replica.median_s = statistics.median(replica.latencies)
             replica.probe_delay_s, replica.error = FIRST_PROBE_S, None
             if replica.state is ReplicaState.DOWN:
                 replica.state = ReplicaState.READY

@@ -172,9 +172,9 @@ async def read_batch(
         raise NotFoundError(f"batch {index} does not exist; an epoch of this stream has {stream.stream.num_batches}")
     place = query.place(epoch, index)
     stream.stream.spec.positions(place)  # raises if the rank does not exist
-    announced = [
-        later for later in map(int, (ahead or "").split(",") if ahead else ()) if later < stream.stream.num_batches
-    ]
+    announced = (
+        [int(later) for later in ahead.split(",", state.readers.max_ahead)[: state.readers.max_ahead]] if ahead else []
+    )
     options = f"-{part_format.image_format}-{part_format.quality}" if part_format.name is BatchFormat.TAR else ""
     etag = f'"{stream_id}-{epoch}-{index}-{place.rank}of{place.world_size}-{part_format.name}{options}"'
     headers = requests.immutable(etag)
@@ -189,7 +189,9 @@ async def read_batch(
             async with state.batches.lease(part) as file:
                 turn.leave()
                 state.readers.announce(
-                    state.rendering.part(stream, query.place(epoch, later), part_format) for later in announced
+                    state.rendering.part(stream, query.place(epoch, later), part_format)
+                    for later in announced
+                    if later < stream.stream.num_batches
                 )
                 _check_failures(file.laid, query.max_failures, stream, index)
                 first, last = _frame(stream, epoch, part_format)

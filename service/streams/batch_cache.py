@@ -191,8 +191,9 @@ class Readers:
 
     def __init__(self, batches: Batches, num_workers: int) -> None:
         self._batches = batches
-        self._max_ahead = _AHEAD * num_workers
-        self._places = asyncio.Semaphore(self._max_ahead)
+        self.max_ahead = _AHEAD * num_workers
+        """Batches to render ahead for all readers together."""
+        self._places = asyncio.Semaphore(self.max_ahead)
         self._tasks: set[asyncio.Task[None]] = set()
         self._announced: set[Hashable] = set()
         self.num_readers = 0
@@ -237,7 +238,7 @@ class Readers:
 
     def _num_ahead(self, num_bytes: int) -> int:
         share = self._batches.max_bytes // (max(1, self.num_readers) * max(1, num_bytes))
-        return max(0, min(self._max_ahead, share - 1))
+        return max(0, min(self.max_ahead, share - 1))
 
     async def _render(self, wanted: BatchRequest) -> None:  # an error is raised when the reader requests the batch
         async with self._places, self._batches.lease(wanted):
