@@ -34,7 +34,7 @@ test-frameworks: $(FRAMEWORKS)/.ready  ## run the tests with PyTorch, TensorFlow
 	$(FRAMEWORKS)/bin/python -m pytest -m frameworks --ignore tests/frameworks
 
 # BUDGET_S=600 make harden runs the tests that start within ten minutes, and prints how many it skipped.
-harden: $(READY)  ## kill, crash and attack; property tests with ten times the examples
+harden: $(READY)  ## kill, crash and attack; property tests with many examples
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --timeout 1800 -m "(harden or hypothesis) and not long and not frameworks" \
 		--hypothesis-profile many $(HARDEN)
 

@@ -12,9 +12,9 @@ import pytest
 
 from tests.budget import Budget
 
-# A time limit would depend on the machine: the first example of a test pays for its imports. A third of the usual
-# examples keeps `make test` under five minutes on two cores; `make harden` has ten times as many.
-hypothesis.settings.register_profile("here", deadline=None, max_examples=30)
+# A time limit would depend on the machine: the first example of a test pays for its imports. A fifth of the usual
+# examples keeps `make test` under five minutes on two cores; `make harden` has fifteen times as many.
+hypothesis.settings.register_profile("here", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("many", deadline=None, max_examples=300)
 hypothesis.settings.load_profile("here")
 

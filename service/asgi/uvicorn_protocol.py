@@ -89,7 +89,7 @@ class Protocol(H11Protocol):
         for part in self.conn.send_with_data_passthrough(h11.Data(data=body)) or ():
             if part is body:
                 await self._send_bytes_of_file(descriptor, offset, offset + count)
-            else:
+            elif not self.transport.is_closing():  # the client may have left while its bytes were sent
                 self.transport.write(part)
 
     async def _send_bytes_of_file(self, descriptor: int, start: int, stop: int) -> None:
@@ -128,6 +128,7 @@ def cut(scope: Scope) -> bool:
         return False
     connected = transport.get_extra_info("socket")
     if connected is not None:
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        with suppress(OSError):  # it is closed already
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
     return True

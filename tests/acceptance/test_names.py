@@ -25,6 +25,8 @@ from tests.acceptance.servers_for_tests import Server
 from tests.service.archives_for_tests import png, tarred, zipped
 from tests.service.jobs.test_jobs import _ended
 
+pytestmark = pytest.mark.harden
+
 NAMES = [
     "22.05.png", "with space.png", " .png", "a#b.png", "100%.png", "50%25.png", "%2F.png", "what?.png", "a&b=c+d;e.png",
     "quote's.png", 'double".png', "star*:<|>.png", "-rf.png", "~.png", "$HOME`x`.png", "[0-9]{2}.png", "a,b.png",

@@ -13,6 +13,8 @@ from augment.datasets.seen_files import FileStatus
 from tests.acceptance.servers_for_tests import Server
 from tests.acceptance.test_streams import batches_of, write_photos
 
+pytestmark = pytest.mark.harden
+
 PIPELINE = {"transforms": [{"Resize": {"height": 16, "width": 16, "p": 1}}]}
 
 

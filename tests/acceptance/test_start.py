@@ -13,6 +13,8 @@ import pytest
 from augment.cli import exit_codes
 from tests.acceptance.servers_for_tests import ROOT, Server, wait_until
 
+pytestmark = pytest.mark.harden
+
 
 def _start(*arguments: str, **variables: str) -> tuple[int, list[str], list[str]]:
     """Return the exit code, the lines of the log, and the other lines of standard error."""

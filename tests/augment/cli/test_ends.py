@@ -11,6 +11,8 @@ import pytest
 
 from augment.cli import app, exit_codes, output
 
+pytestmark = pytest.mark.harden
+
 COMMAND = [sys.executable, "-m", "augment"]
 
 
