@@ -109,6 +109,7 @@ class Replicas:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._lock = threading.Lock()
+        self._finding = threading.Lock()  # two probes at once would not see that they found one replica
         self._replicas: list[Replica] = []
         self._hedges = _HEDGES_MAX
 
@@ -160,10 +161,10 @@ class Replicas:
                     "%s does not answer (%s); it is asked again later", each.server, each.error or "no answer yet"
                 )
             elif each.state is ReplicaState.DUPLICATE and each.server.address is None:
-                twin = next(other for other in replicas if other.id == each.id and other is not each)
+                twins = ", ".join(str(other.server) for other in replicas if other.id == each.id and other is not each)
                 warnings.warn(
-                    f"{each.server} is not asked: it is the same replica as {twin.server} ({each.id}). If one home is "
-                    "a copy of the other, delete replica.json of the copy and start it again",
+                    f"{each.server} is not asked: it is the same replica as {twins} ({each.id}). If one home is a copy "
+                    "of the other, delete replica.json of the copy and start it again",
                     ReplicaWarning,
                     stacklevel=3,
                 )
@@ -336,7 +337,9 @@ class Replicas:
 
     def _probe(self, replica: Replica) -> None:
         try:
-            self._found(replica, self._replica_id(replica))
+            replica_id = self._replica_id(replica)
+            with self._finding:
+                self._found(replica, replica_id)
         except (ClientError, KeyError, ValueError, *TRANSIENT) as error:
             _LOG.debug("%s: %s: %s", replica.server, type(error).__name__, error)
             with self._lock:

@@ -113,7 +113,8 @@ class Window:
                     self._take_all(self._next_due_s())
                     if self._stop:
                         return
-                    self._patience.check(self._failure, "the replicas")
+                    if slot.batch is None:
+                        self._patience.check(self._failure, "the replicas")
                 del self._slots[index]
                 if not self._has_begun:
                     self._has_begun = True
