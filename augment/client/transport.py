@@ -337,7 +337,7 @@ class Transport:
         vars(self).update(state, _lock=threading.Lock())
 
     def impatient(self) -> Self:
-        """Return a copy that gives up after 5 s without an answer, for a display that somebody waits for."""
+        """Return a copy that gives up after 5 s without an answer, for a display."""
         impatient = copy.copy(self)
         impatient._has_answered = False  # noqa: SLF001 - a copy of itself
         return impatient
